@@ -1,0 +1,113 @@
+/*
+ * The soft TLB: what generated code probes, and the one miss path behind it.
+ *
+ * A context (struct tlb_ctx) is what one translation regime of one hart sees: user of one address space, supervisor,
+ * supervisor with SUM, machine. Generated code holds a pointer to the current context in a host register, so a switch
+ * of mode or of satp is a switch of that pointer. Only the hart's own thread reads or writes its contexts.
+ *
+ * Probe (ea = guest virtual address, n = access size):
+ *     i = ea >> 12 & (TLB_SIZE - 1);  off = ea - tag[i];  hit if off <= 4096 - n (unsigned);  host = ea + addend[i]
+ * so an entry admits unaligned accesses inside its page and a page-crossing access misses. An invalid entry of slot i
+ * holds TLB_TAG_NONE(i): a page whose index is not i, so no address that selects slot i can ever match it.
+ *
+ * An entry grants write (wtag) only if the PTE allows it with D set, no translated code lies in the page (or the page
+ * is already marked PAGE_CODE_DIRTY) and, in cluster mode, this rank owns the page. It grants read (rtag) only if this
+ * rank is at least a sharer. Devices are never entered. Dirty tracking, self-modifying code and coherence are therefore
+ * one slow path.
+ */
+#ifndef WEFT_TLB_H
+#define WEFT_TLB_H
+
+#include "weft/memory.h"
+
+struct cpu;
+
+enum {
+    TLB_BITS = 10,
+    TLB_SIZE = 1 << TLB_BITS,
+    JC_BITS = 11,
+    JC_SIZE = 1 << JC_BITS,
+    CODE_PAGES_MAX = 1 << 15, /* ids of code pages alive at once */
+    TLB_USER_POOL = 8,        /* address spaces whose tables are kept */
+};
+
+#define TLB_TAG_NONE(i) ((uint64_t)((i) ^ 1) << GUEST_PAGE_BITS)
+
+/* Jump cache: guest virtual pc -> generated code. An empty entry has va = 1 (never a pc). */
+struct jc_entry {
+    uint64_t va;
+    void *code;
+};
+
+enum tlb_ctx_kind { CTX_USER, CTX_SUPER, CTX_SUM, CTX_MACHINE, CTX_MPRV };
+
+struct tlb_ctx {
+    uint64_t rtag[TLB_SIZE];
+    uint64_t wtag[TLB_SIZE];
+    uint64_t addend[TLB_SIZE];
+    struct jc_entry jc[JC_SIZE];
+    uint64_t code_va[CODE_PAGES_MAX]; /* code page id -> the virtual page it is mapped at here (executable), or 1 */
+
+    uint64_t satp; /* key: the satp value it belongs to (CTX_USER, CTX_SUM, CTX_MPRV) */
+    enum tlb_ctx_kind kind;
+    uint8_t priv;       /* privilege of its data accesses: 0 U, 1 S, 3 M */
+    bool translate;     /* satp.MODE != Bare and priv < M */
+    bool has_nonglobal; /* CTX_SUPER: holds entries of PTEs without G */
+    bool filled;        /* something was entered since the last flush */
+    bool code_filled;   /* something was entered in jc or code_va */
+    uint64_t last_used;
+    unsigned num_code_ids; /* ids set in code_va since the last flush; > TLB_CODE_IDS = too many to list */
+    uint32_t code_ids[512];
+};
+
+enum tlb_access {
+    ACCESS_FETCH = 0,
+    ACCESS_LOAD = 1,
+    ACCESS_STORE = 2,
+    ACCESS_AMO = 3 /* a store fault, needs R and W */
+};
+
+/* The result of a translation. */
+struct translation {
+    gpa_t gpa;
+    bool is_ram;
+};
+
+/* Creates the hart's contexts and second-level TLB. */
+void tlb_create(struct cpu *cpu);
+void tlb_destroy(struct cpu *cpu);
+
+/* Sets cpu->ctx (data and fetch context) from priv, mstatus (SUM, MXR, MPRV, MPP) and satp. Call after any change of
+ * them. MPRV affects data only: while it is set in M mode, cpu->ctx is CTX_MPRV, and code runs by interpreter. */
+void tlb_context_update(struct cpu *cpu);
+
+/* Slow path of every access: translates va for `access` in the current context (second-level TLB, then page walk with
+ * PMP), enters the first-level TLB where allowed, counts the miss. On a fault returns false with cpu->exc_cause and
+ * cpu->exc_tval set (page fault or access fault of that access kind; guest-page rules of the privileged specification
+ * 12.3.2 "Virtual Address Translation Process"). `write` permission on a PAGE_CODE page is not entered. */
+bool tlb_translate(struct cpu *cpu, gva_t va, enum tlb_access access, struct translation *out);
+
+/* Loads and stores as the hart sees them: probe, slow path, page crossing, devices. size 1, 2, 4, 8. On a fault
+ * false, exc_cause and exc_tval set. tlb_load zero-extends. A store to a page with code calls code_page_written. */
+bool tlb_load(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value);
+bool tlb_store(struct cpu *cpu, gva_t va, unsigned size, uint64_t value);
+/* Host address for an atomic (va aligned to size); NULL on a fault. *mmio is set when va is a device (no atomics
+ * there: AMO access fault) */
+void *tlb_atomic_ptr(struct cpu *cpu, gva_t va, unsigned size, bool for_write);
+/* Fetches up to 4 bytes at va (2-byte aligned) for decoding; handles an instruction that crosses a page. */
+bool tlb_fetch(struct cpu *cpu, gva_t va, uint32_t *raw);
+
+/* sfence.vma rs1/rs2 (privileged specification 12.2.1): has_va / has_asid say whether rs1 / rs2 was not x0. */
+void tlb_flush(struct cpu *cpu, bool has_va, gva_t va, bool has_asid, uint16_t asid);
+void tlb_flush_all(struct cpu *cpu);  /* everything, also after a PMP change */
+void tlb_flush_code(struct cpu *cpu); /* jump caches and code_va of all contexts */
+/* Drops the write right of this hart's entries for one physical page / for all pages that hold code and are not
+ * PAGE_CODE_DIRTY. Own thread only. */
+void tlb_drop_write(struct cpu *cpu, gpa_t page);
+void tlb_drop_write_code(struct cpu *cpu);
+
+/* Implemented by the translator: a page with code was, or is about to be, written (page = gpa & GUEST_PAGE_MASK). Sets
+ * PAGE_CODE_DIRTY; from then on writes are granted until the next fence.i checks the page. Any thread. */
+void code_page_written(struct ram *ram, gpa_t page);
+
+#endif
