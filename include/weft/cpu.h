@@ -154,6 +154,10 @@ struct cpu {
     uint64_t start_addr, start_opaque; /* (o) while START_PENDING */
 
     struct cpu_stats stats;
+
+    /* ACLINT MTIMER compare register of this hart (ACLINT specification 2); guest ticks, ~0 = never. mip.MTIP is
+     * mtime >= mtimecmp: the hart's own thread derives it as it derives STIP from stimecmp. [a] */
+    _Atomic uint64_t mtimecmp;
 } __attribute__((aligned(64)));
 
 /* ---- src/cpu: threads, kicks, work. See docs/locking.md ---- */
@@ -222,6 +226,9 @@ static inline uint64_t cpu_instret(const struct cpu *cpu)
 {
     return cpu->icount_end - (uint64_t)cpu->budget;
 }
+
+/* fence.i of this hart: checks code pages that were written and drops what is stale. Own thread. */
+void tcg_fence_i(struct cpu *cpu);
 
 /* fflags as the guest sees them: sticky bits kept in memory plus those in guest_mxcsr. */
 uint8_t fp_fflags(const struct cpu *cpu);
