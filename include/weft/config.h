@@ -105,9 +105,20 @@ enum log_item {
     LOG_PLACE = 1 << 9,
 };
 
+/* -chardev KIND,id=ID,...: a character back end that -device virtconsole or -serial chardev:ID names. */
+struct chardev_config {
+    char id[64];
+    enum serial_kind kind;
+    char path[512];
+    bool server, wait; /* SERIAL_UNIX: listen (else connect); wait for the first client before the guest starts */
+};
+
+/* -device NAME[,...] */
 struct virtio_device_config {
-    char driver[32]; /* "virtio-rng-device", "virtio-console-device" (-device NAME[,...]) */
+    char driver[32]; /* "virtio-rng-device", "virtio-serial-device", "virtconsole" */
     char id[64], chardev[64];
+    char name[64];     /* virtconsole: the port's name, "" = none */
+    int chardev_index; /* into machine_config.chardev, -1 = none */
 };
 
 struct machine_config {
@@ -129,14 +140,20 @@ struct machine_config {
     enum tcg_tier tier;   /* -accel tcg,tier=auto|interp|t1 */
     unsigned tb_size_mib; /* -accel tcg,tb-size=MiB; 0 = default */
     bool icount;
-    int icount_shift; /* ns per instruction = 1 << shift */
+    int icount_shift;  /* ns per instruction = 1 << shift; shift=auto is 3, and stays 3 */
+    bool icount_sleep; /* idle virtual time passes as real time; false: it jumps to the next timer */
     bool ext[EXT_COUNT];
 
     char kernel[512], initrd[512], append[2048], dtb[512], bios[512], dumpdtb[512];
     enum bios_kind bios_kind;
     enum aia_kind aia;
+    bool aclint; /* false: the older SiFive CLINT, named so in the FDT */
+    bool hmat;   /* -machine hmat=on, or an hmat-lb was given */
     enum serial_kind serial;
     char serial_path[512];
+    bool serial_server, serial_wait; /* as in struct chardev_config */
+    unsigned num_chardevs;
+    struct chardev_config chardev[8];
     bool nographic, no_reboot, start_paused, dry_run, json;
     char name[128], pidfile[512];
     unsigned log_mask;
