@@ -5,7 +5,7 @@
 LAB_APT=$WEFT_CACHE/apt-amd64-bookworm
 LAB_DIR=$WEFT_CACHE/lab
 LAB_SOURCES=$WEFT_ROOT/tests/guest/lab
-LAB_MODULES=(irqbypass kvm ccp kvm-amd kvm-intel virtio_net virtio_blk virtio_console virtio-rng overlay 9p veth
+LAB_MODULES=(irqbypass kvm kvm-amd kvm-intel virtio_net virtio_blk virtio_console virtio-rng overlay 9p veth
     sch_netem tun vhost_net)
 
 lab_make() {

@@ -236,6 +236,7 @@ struct plan {
     uint64_t steps;                /* of the search */
     double cost_pack, cost_spread; /* for comparison; < 0: not feasible */
     unsigned num_alternatives;
+    bool alternatives_exact; /* they are proven to be the next best */
     struct plan_alternative alternative[PLACE_MAX_ALTERNATIVES]; /* next best, by cost */
     unsigned num_notes;
     char note[16][256]; /* in words: restrictions, overcommit, why this one */
