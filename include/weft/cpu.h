@@ -111,12 +111,13 @@ struct cpu {
     uint64_t exc_tval;
     uint32_t exc_cause; /* EXC_NONE, or the fault found by a memory access */
     uint32_t exc_pad;
-    uint64_t scratch[8];
+    uint64_t deadline_tsc; /* generated code leaves at a slice's end when the TSC has passed this; 0: always */
+    uint64_t scratch[7];
 
     /* ---- requests from other threads ---- */
     _Atomic uint32_t exit_request; /* [a] leave guest code soon (checked whenever the budget runs out) */
     _Atomic uint64_t mip;          /* [a] interrupt lines; set by cpu_irq_set */
-    _Atomic uint64_t flush_epoch;  /* [a] see cpu_work */
+    _Atomic uint32_t in_exec;      /* [a] 1 while inside tcg_cpu_exec: may use rights of its TLB */
 
     /* ---- CSRs (o) ---- */
     uint8_t priv;
@@ -144,9 +145,9 @@ struct cpu {
 
     struct tlb_ctx *user_pool[TLB_USER_POOL], *sum_pool[TLB_USER_POOL], *super, *machine_ctx, *mprv_ctx;
     struct tlb_l2 *l2;
-    uint64_t code_epoch;   /* (o) last global code epoch this hart has flushed for */
-    uint64_t wflush_epoch; /* [own writes, others read] last request to drop write rights that was served */
-    void *tcg;             /* translator's per-hart state */
+    uint64_t code_epoch;           /* (o) last global code epoch this hart has flushed for */
+    _Atomic uint64_t wflush_epoch; /* [own writes, others read] last request to drop write rights that was served */
+    void *tcg;                     /* translator's per-hart state */
 
     /* ---- thread (src/cpu) ---- */
     void *thread;                      /* struct cpu_thread, private to src/cpu */

@@ -25,7 +25,7 @@ struct cpu;
 enum {
     TLB_BITS = 10,
     TLB_SIZE = 1 << TLB_BITS,
-    JC_BITS = 11,
+    JC_BITS = 12,
     JC_SIZE = 1 << JC_BITS,
     CODE_PAGES_MAX = 1 << 15, /* ids of code pages alive at once */
     TLB_USER_POOL = 8,        /* address spaces whose tables are kept */
