@@ -1,8 +1,11 @@
 /*
  * Event loop: fd handlers, timers, bottom halves; and the worker pool. One loop per rank is the main loop; iothreads
- * have one of their own. A handler never blocks. All functions but loop_bh_schedule, loop_stop and worker_submit are
- * for the loop's own thread, or for before it runs. The main loop takes the BQL around each dispatch of handlers
+ * have one of their own. A handler never blocks. The main loop takes the BQL around each dispatch of handlers
  * (loop_create's `bql`), never while it polls.
+ *
+ * Threads: loop_bh_schedule and loop_stop are for any thread and for signal handlers; loop_bh_create, loop_now_ns and
+ * worker_submit for any thread. All others are for the loop's own thread, for before it runs, and, for a loop that
+ * takes the BQL, for any thread that holds it (a device's register write may arm its timer).
  */
 #ifndef WEFT_LOOP_H
 #define WEFT_LOOP_H
@@ -18,6 +21,8 @@ struct worker_pool;
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 
 struct loop *loop_create(const char *name, bool bql);
+/* After its handlers', bottom halves' and worker pools' owners have destroyed them. Jobs that workers have finished and
+ * whose done() the loop did not come to are done here. */
 void loop_destroy(struct loop **loop);
 /* Runs until loop_stop. */
 void loop_run(struct loop *loop);
