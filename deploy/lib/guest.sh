@@ -10,12 +10,12 @@ GUEST_DIR=$WEFT_CACHE/guest
 GUEST_SOURCES=$WEFT_ROOT/tests/guest/image
 
 # What the images hold beyond busybox.
-GUEST_TOOLS=(numactl util-linux stress-ng)
+GUEST_TOOLS=(dash numactl util-linux stress-ng)
 GUEST_WORKLOADS=(sysbench linux-perf 7zip openssl zstd xz-utils gzip python3-minimal cpp-14-riscv64-linux-gnu
     lame libc6-dev linux-libc-dev)
 # Packages which nothing here calls, though something here depends on them: graphics drivers behind a dlopen,
 # interpreters' libraries, configuration tools.
-GUEST_UNWANTED='libegl-mesa0|mesa-libgallium|libllvm.*|libdrm.*|libwayland.*|libx11.*|libxcb.*|debconf|dpkg|tar|perl'
+GUEST_UNWANTED='libegl-mesa0|mesa-libgallium|libllvm.*|libdrm-.*|libx11.*|libxcb.*|debconf|dpkg|tar|perl'
 GUEST_UNWANTED+='|perl-.*|python3|python3\.[0-9]+|libpython3\.?[0-9]*-stdlib|ucf|media-types|tzdata|netbase|libpam-.*'
 GUEST_UNWANTED+='|init-system-helpers|.*-common|.*-provider-legacy|readline.*|libc-dev-bin|libcrypt-dev|rpcsvc-proto'
 GUEST_UNUSED_PATHS=(usr/lib/riscv64-linux-gnu/perl usr/lib/riscv64-linux-gnu/gconv usr/share/perl usr/share/zsh
@@ -26,7 +26,7 @@ GUEST_VIRTIO_MODULES=(virtio_mmio virtio-rng virtio_blk virtio_net)
 GUEST_MORE_MODULES=(virtio_balloon virtio_input ext4 overlay 9p 9pnet_virtio virtiofs vmw_vsock_virtio_transport)
 
 # The applets that init, jobs and a user at the shell call by name.
-GUEST_APPLETS='ash awk base64 basename cat chmod chown chrt clear cmp cp cttyhack cut date dd df dirname dmesg du echo
+GUEST_APPLETS='ash awk base64 basename cat chmod chown chrt cksum clear cmp cp cttyhack cut date dd df dirname dmesg du echo
     env expr false find free grep gunzip gzip halt head hexdump hostname id ifconfig insmod ip kill less ln ls lsmod
     md5sum mkdir mkfifo mknod modprobe more mount mv nc nice nproc od ping poweroff printf ps pwd readlink reboot
     renice rm rmdir rmmod sed seq setsid sh sha256sum sha512sum sleep sort stat stty swapoff swapon sync tail tar
@@ -106,12 +106,33 @@ guest_tree_make() {
     for applet in $GUEST_APPLETS; do
         [ -e "$tree/usr/bin/$applet" ] || [ -e "$tree/usr/sbin/$applet" ] || ln -s busybox "$tree/usr/bin/$applet"
     done
+    # Busybox's shell runs its own applets where a program of the same name is installed; dash does not.
+    [ ! -e "$tree/usr/bin/dash" ] || ln -sfn dash "$tree/usr/bin/sh"
     install -m 755 "$GUEST_SOURCES/init" "$tree/init"
     cp "$GUEST_SOURCES"/jobs/* "$tree/etc/weft/jobs/"
+    install -m 755 "$GUEST_SOURCES"/bin/* "$tree/usr/bin/"
     printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
     printf 'root:x:0:\n' >"$tree/etc/group"
     guest_modules_copy "$tree" "${GUEST_VIRTIO_MODULES[@]}"
     [ $# -eq 0 ] || guest_modules_copy "$tree" "${GUEST_VIRTIO_MODULES[@]}" "${GUEST_MORE_MODULES[@]}"
+}
+
+# guest_share_make TREE: the workloads' input, the same on every machine that has the same packages; a copy stays in
+# the cache for native runs.
+guest_share_make() {
+    local share=$1/usr/share/weft
+    mkdir -p "$share"
+    {
+        (cd "$1/usr/include" && find . -name '*.h' -type f | LC_ALL=C sort | xargs cat 2>/dev/null | head -c 600000 || true)
+        head -c 600000 "$1/usr/lib/riscv64-linux-gnu/libcrypto.so.3"
+    } >"$share/corpus"
+    awk -f "$GUEST_SOURCES/source.awk" >"$share/source.c"
+    # Six seconds of two gliding tones, 16 bits at 44.1 kHz.
+    perl -e 'for my $i (0 .. 6 * 44100 - 1) { my $t = $i / 44100;
+        print pack("s<", 9000 * sin(6.2832 * (220 + 40 * $t) * $t) + 6000 * sin(6.2832 * (1500 - 99 * $t) * $t)) }' \
+        >"$share/tone"
+    rm -rf "$GUEST_DIR/share"
+    cp -r "$share" "$GUEST_DIR/share"
 }
 
 # guest_cpio TREE FILE: pack TREE as an uncompressed newc archive.  Uncompressed boots fastest under every
@@ -129,13 +150,14 @@ guest_image_make() {
     full) packages=("${GUEST_TOOLS[@]}" "${GUEST_WORKLOADS[@]}") ;;
     *) die "no guest image '$kind': boot, tools or full" ;;
     esac
-    text="$(cat "$GUEST_DIR/kernel.stamp") ${packages[*]} $(cat "$GUEST_SOURCES/init" "$GUEST_SOURCES"/jobs/* \
-        "${BASH_SOURCE[0]}" | sha256sum)"
+    text="$(cat "$GUEST_DIR/kernel.stamp") ${packages[*]} $(find "$GUEST_SOURCES" "${BASH_SOURCE[0]}" -type f \
+        -exec cat {} + | sha256sum)"
     guest_stamp_ok "$stamp" "$text" && [ -s "$GUEST_DIR/$kind.cpio" ] && return
     guest_apt_ready || return 1
     say "making the guest image '$kind'"
     scratch_dir work
     guest_tree_make "$work/tree" "${packages[@]}" || return 1
+    [ "$kind" != full ] || guest_share_make "$work/tree"
     guest_cpio "$work/tree" "$GUEST_DIR/$kind.cpio.new"
     mv "$GUEST_DIR/$kind.cpio.new" "$GUEST_DIR/$kind.cpio"
     printf '%s' "$text" >"$stamp"
