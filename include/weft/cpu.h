@@ -159,6 +159,8 @@ struct cpu {
     /* ACLINT MTIMER compare register of this hart (ACLINT specification 2); guest ticks, ~0 = never. mip.MTIP is
      * mtime >= mtimecmp: the hart's own thread derives it as it derives STIP from stimecmp. [a] */
     _Atomic uint64_t mtimecmp;
+
+    uint8_t count_access; /* (o) tlb_load, tlb_store and tlb_atomic_ptr count into stats.mem_access */
 } __attribute__((aligned(64)));
 
 /* ---- src/cpu: threads, kicks, work. See docs/locking.md ---- */

@@ -29,6 +29,8 @@ enum {
     JC_SIZE = 1 << JC_BITS,
     CODE_PAGES_MAX = 1 << 15, /* ids of code pages alive at once */
     TLB_USER_POOL = 8,        /* address spaces whose tables are kept */
+    TLB_CODE_IDS = 512,
+    TLB_SLOT_LIST = 64,
 };
 
 #define TLB_TAG_NONE(i) ((uint64_t)((i) ^ 1) << GUEST_PAGE_BITS)
@@ -57,7 +59,18 @@ struct tlb_ctx {
     bool code_filled;   /* something was entered in jc or code_va */
     uint64_t last_used;
     unsigned num_code_ids; /* ids set in code_va since the last flush; > TLB_CODE_IDS = too many to list */
-    uint32_t code_ids[512];
+    uint32_t code_ids[TLB_CODE_IDS];
+
+    /* ---- private to src/memory ---- */
+    bool stale;         /* must be flushed before it becomes current: a flush of another context only sets this */
+    bool code_stale;    /* the same for jc and code_va */
+    bool sum, mxr;      /* how its data accesses are judged; a change flushes it */
+    unsigned num_slots; /* first-level entries made since the last flush; > TLB_SLOT_LIST = too many to list */
+    uint16_t slot_list[TLB_SLOT_LIST];
+    /* Filters (a clear bit proves absence): physical pages granted write, by page number; virtual pages fetched from;
+     * regions of 2 MiB / 1 GiB in which a page larger than 4 KiB was used for data / for code. */
+    uint64_t write_filter[16], fetch_filter[16], large_filter[8], large_code_filter[8];
+    uint64_t huge_filter, huge_code_filter;
 };
 
 enum tlb_access {
@@ -77,15 +90,28 @@ struct translation {
 void tlb_create(struct cpu *cpu);
 void tlb_destroy(struct cpu *cpu);
 
-/* Sets cpu->ctx (data and fetch context) from priv, mstatus (SUM, MXR, MPRV, MPP) and satp. Call after any change of
+/* The only function that makes a context current (flushes of other contexts are deferred to it).
+ * Sets cpu->ctx (data and fetch context) from priv, mstatus (SUM, MXR, MPRV, MPP) and satp. Call after any change of
  * them. MPRV affects data only: while it is set in M mode, cpu->ctx is CTX_MPRV, and code runs by interpreter. */
 void tlb_context_update(struct cpu *cpu);
 
 /* Slow path of every access: translates va for `access` in the current context (second-level TLB, then page walk with
  * PMP), enters the first-level TLB where allowed, counts the miss. On a fault returns false with cpu->exc_cause and
  * cpu->exc_tval set (page fault or access fault of that access kind; guest-page rules of the privileged specification
- * 12.3.2 "Virtual Address Translation Process"). `write` permission on a PAGE_CODE page is not entered. */
+ * 12.3.2 "Virtual Address Translation Process"). A store or AMO access to a page with code calls code_page_written
+ * first: the caller is about to write. A fetch enters no first-level entry; after a successful one the caller may fill
+ * jc and code_va of cpu->ctx for that page. Under CTX_MPRV a fetch is one of machine mode. */
 bool tlb_translate(struct cpu *cpu, gva_t va, enum tlb_access access, struct translation *out);
+
+/* The short part of the miss path, for generated code with live vector registers: true when the first level now holds
+ * an entry that admits this access (ACCESS_LOAD, _STORE, _AMO) at va. False says nothing: take tlb_load, tlb_store or
+ * tlb_translate then. Uses general registers only, calls no libc function, takes no lock, raises nothing. */
+bool tlb_refill(struct cpu *cpu, gva_t va, enum tlb_access access);
+
+/* Exact access counting: while on, nothing enters the first level, so each access comes to tlb_load, tlb_store or
+ * tlb_atomic_ptr and is counted in cpu->stats.mem_access. tlb_create turns it on when the machine's configuration says
+ * ACCESS_MATRIX_EXACT. cpu->count_access alone counts those accesses that come here (sampling). */
+void tlb_exact_mode(struct cpu *cpu, bool on);
 
 /* Loads and stores as the hart sees them: probe, slow path, page crossing, devices. size 1, 2, 4, 8. On a fault
  * false, exc_cause and exc_tval set. tlb_load zero-extends. A store to a page with code calls code_page_written. */

@@ -1,0 +1,572 @@
+/* Accesses: the refill of the first level from the second, the walk behind it, and loads, stores and fetches. */
+#include "memory/tlb_inline.h"
+#include "memory/tlb_l2.h"
+#include "weft/log.h"
+
+/* ---- entering the first level ---- */
+
+/* May this hart be granted write on the page? A grant is announced (PAGE_WRITER) before PAGE_CODE is looked at, and
+ * the translator sets PAGE_CODE before it looks at PAGE_WRITER, both in sequentially consistent order: one of the two
+ * sees the other. A load does not announce: it is granted write only where a writer is announced already, and then a
+ * later setting of PAGE_CODE asks this hart to drop its rights at its next safe point. */
+static inline bool write_granted(struct ram *ram, uint64_t page, bool store)
+{
+    uint8_t flags = atomic_load_explicit(&ram->page_flags[page], memory_order_acquire);
+    if (!(flags & PAGE_WRITER)) {
+        if (!store) {
+            return false;
+        }
+        flags = atomic_fetch_or(&ram->page_flags[page], PAGE_WRITER);
+    }
+    return (flags & (PAGE_CODE | PAGE_CODE_DIRTY)) != PAGE_CODE;
+}
+
+/* Enters va's page, which lies in RAM at gpa. `pte`: R W X U G D as they hold here, PMP included. */
+static inline void enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
+{
+    struct ram *ram = cpu->ram;
+    gva_t page = va & GUEST_PAGE_MASK;
+    gpa_t off = (gpa & GUEST_PAGE_MASK) - ram->base;
+    unsigned i = page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
+    bool readable = pte & PTE_R || (ctx->mxr && pte & PTE_X);
+    bool writable = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D) && write_granted(ram, off >> GUEST_PAGE_BITS, store);
+    ctx->rtag[i] = readable ? page : TLB_TAG_NONE(i);
+    ctx->wtag[i] = TLB_TAG_NONE(i);
+    if (writable) {
+        ctx->wtag[i] = page;
+        filter_set(ctx->write_filter, WRITE_FILTER_WORDS, gpa >> GUEST_PAGE_BITS);
+    }
+    ctx->addend[i] = (uint64_t)(uintptr_t)(ram->host + off) - page;
+    if (ctx->num_slots < TLB_SLOT_LIST) {
+        ctx->slot_list[ctx->num_slots++] = (uint16_t)i;
+    } else {
+        ctx->num_slots = TLB_SLOT_LIST + 1;
+    }
+    ctx->filled = true;
+    ctx->has_nonglobal |= !(pte & PTE_G);
+}
+
+/* Notes that the context holds a piece of a page larger than 4 KiB. */
+static inline void note_large(uint64_t *large, uint64_t *huge, gva_t va, unsigned bits)
+{
+    if (bits > 30) {
+        *huge = ~0ull;
+    } else if (bits > 21) {
+        *huge |= 1ull << (va >> 30 & 63);
+    } else if (bits > GUEST_PAGE_BITS) {
+        filter_set(large, LARGE_FILTER_WORDS, va >> 21);
+    }
+}
+
+/* ---- second-level look-up ---- */
+
+struct l2_hit {
+    gpa_t gpa; /* of va's 4 KiB page */
+    uint64_t pte;
+    unsigned bits;
+};
+
+static inline uint64_t set_find(const struct l2_set *set, uint64_t key)
+{
+    for (unsigned i = 0; i < L2_WAYS; i++) {
+        if (set->key[i] == key) {
+            return set->val[i];
+        }
+    }
+    return 0;
+}
+
+/* An entry always has V set, so 0 says that there is none. */
+static inline bool hit(uint64_t val, gva_t va, unsigned bits, struct l2_hit *out)
+{
+    if (!val) {
+        return false;
+    }
+    out->gpa = (val & GUEST_PAGE_MASK) | (va & ((1ull << bits) - 1) & GUEST_PAGE_MASK);
+    out->pte = val & 0xff;
+    out->bits = bits;
+    return true;
+}
+
+static bool lookup_rare(struct tlb_l2 *l2, gva_t va, struct l2_hit *out)
+{
+    if (l2->has_64k) {
+        struct l2_set *set = l2_set_64k(l2, va);
+        uint64_t key = l2_key(va, 16);
+        if (hit(set_find(set, key | l2->space), va, 16, out) || hit(set_find(set, key | l2->gspace), va, 16, out)) {
+            return true;
+        }
+    }
+    if (l2->has_1g) {
+        struct l2_set *set = l2_set_1g(l2, va);
+        uint64_t key = l2_key(va, 30);
+        return hit(set_find(set, key | l2->space), va, 30, out) || hit(set_find(set, key | l2->gspace), va, 30, out);
+    }
+    return false;
+}
+
+/* Kernels map their half of the addresses globally and with large pages, processes theirs privately: the likely places
+ * come first. */
+static inline bool lookup(struct tlb_l2 *l2, gva_t va, struct l2_hit *out)
+{
+    if ((uint64_t)((int64_t)(va << 4) >> 4) != va) {
+        return false;
+    }
+    struct l2_set *s4k = l2_set_4k(l2, va), *s2m = l2_set_2m(l2, va);
+    uint64_t k4k = l2_key(va, 12), k2m = l2_key(va, 21);
+    bool high = (int64_t)va < 0;
+    uint64_t first = high ? l2->gspace : l2->space, second = high ? l2->space : l2->gspace;
+    return hit(set_find(s4k, k4k | first), va, 12, out) || hit(set_find(s2m, k2m | first), va, 21, out) ||
+           ((l2->has_64k || l2->has_1g) && lookup_rare(l2, va, out)) || hit(set_find(s4k, k4k | second), va, 12, out) ||
+           hit(set_find(s2m, k2m | second), va, 21, out);
+}
+
+/* Reads the leaf of va from a last-level table known from an earlier walk; false when it is not a plain one. */
+static bool lookup_table(struct cpu *cpu, gva_t va, struct l2_hit *out)
+{
+    struct tlb_l2 *l2 = cpu->l2;
+    const struct pwc_entry *pwc = pwc_slot(l2, va);
+    if (pwc->key != (l2_key(va, 21) | l2->space) || cpu->pmp_active) {
+        return false;
+    }
+    gpa_t at = pwc->table + (va >> GUEST_PAGE_BITS & 511) * 8;
+    uint64_t pte = atomic_load_explicit((_Atomic uint64_t *)ram_ptr(cpu->ram, at), memory_order_acquire);
+    const uint64_t plain = PTE_V | PTE_R | PTE_A;
+    if ((pte & (plain | PTE_N | PTE_PBMT | PTE_RESERVED)) != plain) {
+        return false;
+    }
+    struct mmu_leaf leaf = {.gpa = (pte & PTE_PPN) >> PTE_PPN_SHIFT << GUEST_PAGE_BITS,
+                            .flags = pte & 0xff,
+                            .bits = GUEST_PAGE_BITS,
+                            .table = MMU_NO_TABLE};
+    l2_insert(l2, va, &leaf);
+    *out = (struct l2_hit){.gpa = leaf.gpa, .pte = leaf.flags, .bits = GUEST_PAGE_BITS};
+    cpu->stats.miss[MISS_L2]++;
+    return true;
+}
+
+/* Do the PTE's bits, D included, admit the access in this context? */
+static inline bool admits(const struct tlb_ctx *ctx, uint64_t pte, enum tlb_access access)
+{
+    if (access >= ACCESS_STORE && !(pte & PTE_D)) {
+        return false;
+    }
+    struct mmu_access a = {.kind = access, .priv = ctx->priv, .sum = ctx->sum, .mxr = ctx->mxr};
+    return mmu_permits(pte, &a);
+}
+
+bool tlb_refill(struct cpu *cpu, gva_t va, enum tlb_access access)
+{
+    struct tlb_ctx *ctx = cpu->ctx;
+    struct tlb_l2 *l2 = cpu->l2;
+    struct l2_hit h;
+    if (l2->exact) {
+        return false;
+    }
+    if (!ctx->translate) {
+        if (cpu->pmp_active) {
+            return false;
+        }
+        h = (struct l2_hit){.gpa = va, .pte = 0xff, .bits = GUEST_PAGE_BITS};
+    } else if ((!lookup(l2, va, &h) && !lookup_table(cpu, va, &h)) || !admits(ctx, h.pte, access)) {
+        return false;
+    }
+    if (!ram_contains(cpu->ram, h.gpa, 1)) {
+        return false;
+    }
+    bool store = access >= ACCESS_STORE;
+    note_large(ctx->large_filter, &ctx->huge_filter, va, h.bits);
+    enter(cpu, ctx, va, h.gpa, h.pte, store);
+    cpu->stats.miss[store ? MISS_L1_STORE : MISS_L1_LOAD]++;
+    return !store || ctx->wtag[va >> GUEST_PAGE_BITS & (TLB_SIZE - 1)] == (va & GUEST_PAGE_MASK);
+}
+
+/* ---- the whole miss path ---- */
+
+static bool fault(struct cpu *cpu, uint32_t cause, gva_t va)
+{
+    cpu->exc_cause = cause;
+    cpu->exc_tval = va;
+    if (log_on(LOG_MMU)) {
+        log_write("mmu: hart %u priv %u satp %016lx va %016lx: fault %u\n", cpu->hart, cpu->priv, cpu->satp, va, cause);
+    }
+    return false;
+}
+
+/* What one page is to one access. */
+struct page {
+    gpa_t gpa;    /* of va */
+    uint64_t pte; /* R W X U G D, PMP included */
+    unsigned bits;
+    bool uniform; /* PMP treats the whole page alike */
+};
+
+/* Merges the PMP's rights on the page (and on the access, where they differ inside it) into the page's. */
+static bool apply_pmp(struct cpu *cpu, struct page *page, unsigned size, uint8_t priv, enum tlb_access access)
+{
+    page->uniform = true;
+    if (!cpu->pmp_active) {
+        return true;
+    }
+    unsigned rights = pmp_rights(cpu, page->gpa & GUEST_PAGE_MASK, GUEST_PAGE_SIZE, priv);
+    if (rights == PMP_MIXED) {
+        page->uniform = false;
+        return pmp_allows(cpu, page->gpa, size, priv, access);
+    }
+    if (!(rights & PMP_R)) {
+        page->pte &= ~PTE_R;
+    }
+    if (!(rights & PMP_W)) {
+        page->pte &= ~PTE_W;
+    }
+    if (!(rights & PMP_X)) {
+        page->pte &= ~PTE_X;
+    }
+    return pmp_allows(cpu, page->gpa, size, priv, access);
+}
+
+/* Keeps the leaf in the second level: whole where the PMP gives all rights on all of it, else the largest piece around
+ * va where it does. */
+static void keep(struct cpu *cpu, gva_t va, struct mmu_leaf *leaf)
+{
+    static const uint8_t sizes[] = {30, 21, GUEST_PAGE_BITS};
+    unsigned whole = leaf->bits;
+    if (cpu->pmp_active) {
+        for (unsigned i = 0;; i++) {
+            if (i == sizeof(sizes)) {
+                return;
+            }
+            if (sizes[i] > whole && i + 1 < sizeof(sizes)) {
+                continue;
+            }
+            unsigned bits = whole < 21 ? whole : sizes[i];
+            uint64_t bytes = 1ull << bits;
+            if (pmp_rights(cpu, leaf->gpa & ~(bytes - 1), bytes, PRIV_S) == PMP_RWX) {
+                leaf->bits = bits;
+                break;
+            }
+        }
+    }
+    l2_insert(cpu->l2, va, leaf);
+    if (leaf->bits > 30 || leaf->bits != whole) {
+        l2_note_split(cpu->l2, va, whole);
+    }
+    leaf->bits = whole;
+}
+
+/* Finds the page of va for an access of the context's kind; faults are raised. */
+static bool find_page(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access access, struct page *out)
+{
+    const struct tlb_ctx *ctx = cpu->ctx;
+    bool as_machine = access == ACCESS_FETCH && ctx->kind == CTX_MPRV;
+    uint8_t priv = as_machine ? PRIV_M : ctx->priv;
+    if (as_machine || !ctx->translate) {
+        *out = (struct page){.gpa = va, .pte = 0xff, .bits = GUEST_PAGE_BITS};
+    } else {
+        struct l2_hit h;
+        if (lookup(cpu->l2, va, &h) && admits(ctx, h.pte, access)) {
+            *out = (struct page){.gpa = h.gpa, .pte = h.pte, .bits = h.bits};
+        } else {
+            struct mmu_access a = {.kind = access, .priv = priv, .sum = ctx->sum, .mxr = ctx->mxr};
+            const struct pwc_entry *pwc = pwc_slot(cpu->l2, va);
+            bool known = pwc->key == (l2_key(va, 21) | cpu->l2->space);
+            struct mmu_leaf leaf;
+            cpu->stats.miss[MISS_L2]++;
+            uint32_t cause = mmu_walk(cpu, va, &a, known ? pwc->table : MMU_NO_TABLE, &leaf);
+            if (cause != EXC_NONE) {
+                return fault(cpu, cause, va);
+            }
+            keep(cpu, va, &leaf);
+            *out = (struct page){.gpa = leaf.gpa, .pte = leaf.flags, .bits = leaf.bits};
+        }
+        out->gpa |= va & ~GUEST_PAGE_MASK;
+    }
+    if (!apply_pmp(cpu, out, size, priv, access)) {
+        return fault(cpu, mmu_access_fault(access), va);
+    }
+    if (log_on(LOG_MMU)) {
+        log_write("mmu: hart %u priv %u satp %016lx va %016lx -> %016lx size 2^%u access %u\n", cpu->hart, priv,
+                  cpu->satp, va, out->gpa, out->bits, access);
+    }
+    return true;
+}
+
+/* Translates va for an access of `size` bytes that does not cross its page, and enters what may be entered.
+ * *uniform_out (may be NULL): the result holds for the whole page. */
+static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access access, struct translation *out,
+                      bool *uniform_out)
+{
+    struct tlb_ctx *ctx = cpu->ctx;
+    bool store = access >= ACCESS_STORE;
+    cpu->stats.miss[access == ACCESS_FETCH ? MISS_FETCH : store ? MISS_L1_STORE : MISS_L1_LOAD]++;
+    struct page page;
+    if (!find_page(cpu, va, size, access, &page)) {
+        return false;
+    }
+    out->gpa = page.gpa;
+    out->is_ram = ram_contains(cpu->ram, page.gpa, size);
+    if (uniform_out) {
+        *uniform_out = page.uniform;
+    }
+    if (access == ACCESS_FETCH) {
+        filter_set(ctx->fetch_filter, FETCH_FILTER_WORDS, va >> GUEST_PAGE_BITS);
+        note_large(ctx->large_code_filter, &ctx->huge_code_filter, va, page.bits);
+        ctx->has_nonglobal |= !(page.pte & PTE_G);
+        return true;
+    }
+    if (!out->is_ram) {
+        return true;
+    }
+    if (store) {
+        uint64_t index = (page.gpa - cpu->ram->base) >> GUEST_PAGE_BITS;
+        uint8_t flags = atomic_load(&cpu->ram->page_flags[index]);
+        if ((flags & (PAGE_CODE | PAGE_CODE_DIRTY)) == PAGE_CODE) {
+            cpu->stats.miss[MISS_CODE_WRITE]++;
+            code_page_written(cpu->ram, page.gpa & GUEST_PAGE_MASK);
+        }
+    }
+    if (page.uniform && !cpu->l2->exact) {
+        note_large(ctx->large_filter, &ctx->huge_filter, va, page.bits);
+        enter(cpu, ctx, va, page.gpa, page.pte, store);
+    }
+    return true;
+}
+
+bool tlb_translate(struct cpu *cpu, gva_t va, enum tlb_access access, struct translation *out)
+{
+    return translate(cpu, va, access == ACCESS_FETCH ? 2 : 1, access, out, NULL);
+}
+
+/* ---- loads and stores ---- */
+
+static inline void count(struct cpu *cpu, gpa_t gpa)
+{
+    if (__builtin_expect(cpu->count_access, 0)) {
+        cpu->stats.mem_access[ram_node_of(cpu->ram, gpa)]++;
+    }
+}
+
+static inline gpa_t host_gpa(const struct cpu *cpu, const void *host)
+{
+    return cpu->ram->base + (uint64_t)((const uint8_t *)host - cpu->ram->host);
+}
+
+static bool crosses_page(gva_t va, unsigned size)
+{
+    return (va & ~GUEST_PAGE_MASK) + size > GUEST_PAGE_SIZE;
+}
+
+static bool mmio_load(struct cpu *cpu, gva_t va, gpa_t gpa, unsigned size, uint64_t *value)
+{
+    cpu->stats.miss[MISS_MMIO]++;
+    cpu->stats.mmio++;
+    return bus_read(cpu->bus, gpa, size, value) || fault(cpu, EXC_LOAD_ACCESS, va);
+}
+
+static bool mmio_store(struct cpu *cpu, gva_t va, gpa_t gpa, unsigned size, uint64_t value)
+{
+    cpu->stats.miss[MISS_MMIO]++;
+    cpu->stats.mmio++;
+    return bus_write(cpu->bus, gpa, size, value) || fault(cpu, EXC_STORE_ACCESS, va);
+}
+
+/* Translates the two parts of an access that crosses a page; both must be RAM: an access to a device is one access.
+ * The first fault wins, and tval tells the part. */
+static bool translate_parts(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access access, struct translation *t)
+{
+    gva_t second = (va & GUEST_PAGE_MASK) + GUEST_PAGE_SIZE;
+    unsigned head = (unsigned)(second - va);
+    if (!translate(cpu, va, head, access, &t[0], NULL)) {
+        return false;
+    }
+    if (!t[0].is_ram) {
+        return fault(cpu, mmu_access_fault(access), va);
+    }
+    if (!translate(cpu, second, size - head, access, &t[1], NULL)) {
+        return false;
+    }
+    return t[1].is_ram || fault(cpu, mmu_access_fault(access), second);
+}
+
+static bool load_crossing(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
+{
+    struct translation t[2];
+    if (!translate_parts(cpu, va, size, ACCESS_LOAD, t)) {
+        return false;
+    }
+    unsigned head = (unsigned)(GUEST_PAGE_SIZE - (va & ~GUEST_PAGE_MASK));
+    const uint8_t *p0 = ram_ptr(cpu->ram, t[0].gpa), *p1 = ram_ptr(cpu->ram, t[1].gpa);
+    uint64_t v = 0;
+    for (unsigned i = 0; i < size; i++) {
+        v |= guest_get(i < head ? p0 + i : p1 + (i - head), 1) << (8 * i);
+    }
+    count(cpu, t[0].gpa);
+    *value = v;
+    return true;
+}
+
+static bool store_crossing(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
+{
+    struct translation t[2];
+    if (!translate_parts(cpu, va, size, ACCESS_STORE, t)) {
+        return false;
+    }
+    unsigned head = (unsigned)(GUEST_PAGE_SIZE - (va & ~GUEST_PAGE_MASK));
+    uint8_t *p0 = ram_ptr(cpu->ram, t[0].gpa), *p1 = ram_ptr(cpu->ram, t[1].gpa);
+    for (unsigned i = 0; i < size; i++) {
+        guest_put(i < head ? p0 + i : p1 + (i - head), 1, value >> (8 * i) & 0xff);
+    }
+    count(cpu, t[0].gpa);
+    return true;
+}
+
+static bool load_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
+{
+    if (crosses_page(va, size)) {
+        return load_crossing(cpu, va, size, value);
+    }
+    if (tlb_refill(cpu, va, ACCESS_LOAD)) {
+        const void *p = tlb_probe_read(cpu->ctx, va, size);
+        count(cpu, host_gpa(cpu, p));
+        *value = guest_get(p, size);
+        return true;
+    }
+    struct translation t;
+    if (!translate(cpu, va, size, ACCESS_LOAD, &t, NULL)) {
+        return false;
+    }
+    if (!t.is_ram) {
+        return mmio_load(cpu, va, t.gpa, size, value);
+    }
+    count(cpu, t.gpa);
+    *value = guest_get(ram_ptr(cpu->ram, t.gpa), size);
+    return true;
+}
+
+bool tlb_load(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
+{
+    const void *p = tlb_probe_read(cpu->ctx, va, size);
+    if (__builtin_expect(p != NULL, 1)) {
+        count(cpu, host_gpa(cpu, p));
+        *value = guest_get(p, size);
+        return true;
+    }
+    return load_miss(cpu, va, size, value);
+}
+
+static bool store_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
+{
+    if (crosses_page(va, size)) {
+        return store_crossing(cpu, va, size, value);
+    }
+    if (tlb_refill(cpu, va, ACCESS_STORE)) {
+        void *p = tlb_probe_write(cpu->ctx, va, size);
+        count(cpu, host_gpa(cpu, p));
+        guest_put(p, size, value);
+        return true;
+    }
+    struct translation t;
+    if (!translate(cpu, va, size, ACCESS_STORE, &t, NULL)) {
+        return false;
+    }
+    if (!t.is_ram) {
+        return mmio_store(cpu, va, t.gpa, size, value);
+    }
+    count(cpu, t.gpa);
+    guest_put(ram_ptr(cpu->ram, t.gpa), size, value);
+    return true;
+}
+
+bool tlb_store(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
+{
+    void *p = tlb_probe_write(cpu->ctx, va, size);
+    if (__builtin_expect(p != NULL, 1)) {
+        count(cpu, host_gpa(cpu, p));
+        guest_put(p, size, value);
+        return true;
+    }
+    return store_miss(cpu, va, size, value);
+}
+
+void *tlb_atomic_ptr(struct cpu *cpu, gva_t va, unsigned size, bool for_write)
+{
+    enum tlb_access access = for_write ? ACCESS_AMO : ACCESS_LOAD;
+    void *p = for_write ? tlb_probe_write(cpu->ctx, va, size) : tlb_probe_read(cpu->ctx, va, size);
+    if (!p && tlb_refill(cpu, va, access)) {
+        p = for_write ? tlb_probe_write(cpu->ctx, va, size) : tlb_probe_read(cpu->ctx, va, size);
+    }
+    if (!p) {
+        struct translation t;
+        if (!translate(cpu, va, size, access, &t, NULL)) {
+            return NULL;
+        }
+        if (!t.is_ram) {
+            fault(cpu, mmu_access_fault(access), va);
+            return NULL;
+        }
+        p = ram_ptr(cpu->ram, t.gpa);
+    }
+    count(cpu, host_gpa(cpu, p));
+    return p;
+}
+
+/* ---- fetch ---- */
+
+/* Two bytes of a device that can be executed from (a boot ROM): by half word, or out of the aligned word. */
+static bool fetch_mmio(struct cpu *cpu, gva_t va, gpa_t gpa, uint16_t *half)
+{
+    uint64_t v;
+    if (bus_read(cpu->bus, gpa, 2, &v)) {
+        *half = (uint16_t)v;
+        return true;
+    }
+    if (bus_read(cpu->bus, gpa & ~3ull, 4, &v)) {
+        *half = (uint16_t)(v >> (gpa & 2) * 8);
+        return true;
+    }
+    return fault(cpu, EXC_FETCH_ACCESS, va);
+}
+
+/* Two bytes of an instruction. Remembers the page where it may. */
+static bool fetch_half(struct cpu *cpu, gva_t va, uint16_t *half)
+{
+    struct fetch_entry *e = fetch_slot(cpu->l2, va);
+    gva_t page = va & GUEST_PAGE_MASK;
+    if (e->ctx != cpu->ctx || e->page != page) {
+        struct translation t;
+        bool uniform;
+        if (!translate(cpu, va, 2, ACCESS_FETCH, &t, &uniform)) {
+            return false;
+        }
+        if (!t.is_ram) {
+            return fetch_mmio(cpu, va, t.gpa, half);
+        }
+        const uint8_t *host = ram_ptr(cpu->ram, t.gpa & GUEST_PAGE_MASK);
+        if (!uniform) {
+            *half = (uint16_t)guest_get(host + (va - page), 2);
+            return true;
+        }
+        *e = (struct fetch_entry){.page = page, .ctx = cpu->ctx, .host = host};
+    }
+    *half = (uint16_t)guest_get(e->host + (va - page), 2);
+    return true;
+}
+
+bool tlb_fetch(struct cpu *cpu, gva_t va, uint32_t *raw)
+{
+    const struct fetch_entry *e = fetch_slot(cpu->l2, va);
+    gva_t off = va & ~GUEST_PAGE_MASK;
+    if (__builtin_expect(e->ctx == cpu->ctx && e->page == va - off && off <= GUEST_PAGE_SIZE - 4, 1)) {
+        *raw = (uint32_t)guest_get(e->host + off, 4);
+        return true;
+    }
+    uint16_t lo, hi = 0;
+    if (!fetch_half(cpu, va, &lo)) {
+        return false;
+    }
+    if ((lo & 3) == 3 && !fetch_half(cpu, va + 2, &hi)) {
+        return false;
+    }
+    *raw = lo | (uint32_t)hi << 16;
+    return true;
+}

@@ -1,0 +1,263 @@
+/* The contexts of one hart: their making, their pools, and which of them is current. */
+#include "memory/tlb_l2.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/*
+ * All contexts of all harts begin as private copies of one sealed image of an empty context: a page of code_va that
+ * was never used takes no memory of its own, and giving back a used one makes it empty again.
+ */
+static struct {
+    pthread_once_t once;
+    int fd;
+    const struct tlb_ctx *image;
+} empty = {.once = PTHREAD_ONCE_INIT, .fd = -1};
+
+static size_t ctx_bytes(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (sizeof(struct tlb_ctx) + page - 1) & ~(page - 1);
+}
+
+static void empty_make(void)
+{
+    empty.fd = memfd_create("weft-tlb", MFD_CLOEXEC);
+    assert(empty.fd >= 0);
+    int r = ftruncate(empty.fd, (off_t)ctx_bytes());
+    assert(r == 0);
+    struct tlb_ctx *ctx = mmap(NULL, ctx_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, empty.fd, 0);
+    assert(ctx != MAP_FAILED);
+    for (unsigned i = 0; i < TLB_SIZE; i++) {
+        ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
+    }
+    for (unsigned i = 0; i < JC_SIZE; i++) {
+        ctx->jc[i].va = 1;
+    }
+    for (unsigned i = 0; i < CODE_PAGES_MAX; i++) {
+        ctx->code_va[i] = 1;
+    }
+    r = mprotect(ctx, ctx_bytes(), PROT_READ);
+    assert(r == 0);
+    empty.image = ctx;
+}
+
+struct tlb_ctx *ctx_create(enum tlb_ctx_kind kind, uint8_t priv)
+{
+    pthread_once(&empty.once, empty_make);
+    struct tlb_ctx *ctx = mmap(NULL, ctx_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE, empty.fd, 0);
+    assert(ctx != MAP_FAILED);
+    ctx->kind = kind;
+    ctx->priv = priv;
+    ctx->sum = kind == CTX_SUM;
+    return ctx;
+}
+
+void ctx_destroy(struct tlb_ctx *ctx)
+{
+    munmap(ctx, ctx_bytes());
+}
+
+void ctx_for_each(struct cpu *cpu, void (*fn)(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg), const void *arg)
+{
+    for (unsigned i = 0; i < TLB_USER_POOL; i++) {
+        if (cpu->user_pool[i]) {
+            fn(cpu, cpu->user_pool[i], arg);
+        }
+        if (cpu->sum_pool[i]) {
+            fn(cpu, cpu->sum_pool[i], arg);
+        }
+    }
+    struct tlb_ctx *others[] = {cpu->super, cpu->machine_ctx, cpu->mprv_ctx};
+    for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (others[i]) {
+            fn(cpu, others[i], arg);
+        }
+    }
+}
+
+/* ---- emptying ---- */
+
+static void code_va_clear(struct tlb_ctx *ctx)
+{
+    if (ctx->num_code_ids <= TLB_CODE_IDS) {
+        for (unsigned i = 0; i < ctx->num_code_ids; i++) {
+            ctx->code_va[ctx->code_ids[i]] = 1;
+        }
+        return;
+    }
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t lo = ((uintptr_t)ctx->code_va + page - 1) & ~(page - 1);
+    uintptr_t hi = (uintptr_t)(ctx->code_va + CODE_PAGES_MAX) & ~(page - 1);
+    for (uint64_t *p = ctx->code_va; (uintptr_t)p < lo; p++) {
+        *p = 1;
+    }
+    for (uint64_t *p = (uint64_t *)hi; p < ctx->code_va + CODE_PAGES_MAX; p++) {
+        *p = 1;
+    }
+    if (madvise((void *)lo, hi - lo, MADV_DONTNEED) != 0) {
+        for (uint64_t *p = (uint64_t *)lo; (uintptr_t)p < hi; p++) {
+            *p = 1;
+        }
+    }
+}
+
+void ctx_flush_code(struct tlb_ctx *ctx)
+{
+    if (ctx->code_filled) {
+        for (unsigned i = 0; i < JC_SIZE; i++) {
+            ctx->jc[i].va = 1;
+        }
+        code_va_clear(ctx);
+        ctx->num_code_ids = 0;
+        ctx->code_filled = false;
+    }
+    memset(ctx->fetch_filter, 0, sizeof(ctx->fetch_filter));
+    memset(ctx->large_code_filter, 0, sizeof(ctx->large_code_filter));
+    ctx->huge_code_filter = 0;
+    ctx->code_stale = false;
+}
+
+void ctx_flush(struct tlb_ctx *ctx)
+{
+    if (ctx->filled) {
+        if (ctx->num_slots <= TLB_SLOT_LIST) {
+            for (unsigned n = 0; n < ctx->num_slots; n++) {
+                unsigned i = ctx->slot_list[n];
+                ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
+            }
+        } else {
+            memcpy(ctx->rtag, empty.image->rtag, sizeof(ctx->rtag));
+            memcpy(ctx->wtag, empty.image->rtag, sizeof(ctx->wtag));
+        }
+        ctx->num_slots = 0;
+        memset(ctx->write_filter, 0, sizeof(ctx->write_filter));
+        memset(ctx->large_filter, 0, sizeof(ctx->large_filter));
+        ctx->huge_filter = 0;
+        ctx->has_nonglobal = false;
+        ctx->filled = false;
+    }
+    ctx_flush_code(ctx);
+    ctx->has_nonglobal = false;
+    ctx->stale = false;
+}
+
+/* ---- choice ---- */
+
+/* The pool's context for satp if there is one (and it is worth keeping), else NULL. */
+static struct tlb_ctx *pool_find(struct tlb_ctx *const *pool, uint64_t satp)
+{
+    for (unsigned i = 0; i < TLB_USER_POOL; i++) {
+        if (pool[i] && pool[i]->satp == satp) {
+            return pool[i];
+        }
+    }
+    return NULL;
+}
+
+/* A context for satp: a kept one, a new one while the pool is not full, or the least recently used one. */
+static struct tlb_ctx *pool_get(struct cpu *cpu, struct tlb_ctx **pool, enum tlb_ctx_kind kind, uint8_t priv)
+{
+    struct tlb_ctx *ctx = pool_find(pool, cpu->satp);
+    if (!ctx) {
+        unsigned best = 0;
+        for (unsigned i = 0; i < TLB_USER_POOL; i++) {
+            if (!pool[i]) {
+                pool[i] = ctx_create(kind, priv);
+                best = i;
+                break;
+            }
+            if (pool[i]->stale > pool[best]->stale ||
+                (pool[i]->stale == pool[best]->stale && pool[i]->last_used < pool[best]->last_used)) {
+                best = i;
+            }
+        }
+        ctx = pool[best];
+        ctx->stale = true;
+        l2_fetch_clear(cpu->l2);
+        ctx->satp = cpu->satp;
+        ctx->translate = SATP_MODE(cpu->satp) != SATP_BARE;
+    }
+    ctx->last_used = ++cpu->l2->clock;
+    return ctx;
+}
+
+static void satp_switch(struct cpu *cpu)
+{
+    struct tlb_l2 *l2 = cpu->l2;
+    uint64_t old = l2->satp;
+    l2->satp = cpu->satp;
+    l2->user = l2->sum = NULL;
+    cpu->super->satp = cpu->satp;
+    if (SATP_MODE(old) != SATP_MODE(cpu->satp)) {
+        tlb_flush_all(cpu);
+        cpu->super->translate = SATP_MODE(cpu->satp) != SATP_BARE;
+    } else {
+        l2->space = l2_space(l2, SATP_ASID(cpu->satp));
+        if (cpu->super->has_nonglobal) {
+            cpu->super->stale = true;
+            l2_fetch_clear(l2);
+        }
+    }
+}
+
+/* Machine mode whose data accesses are made as mstatus.MPP says. */
+static struct tlb_ctx *mprv_get(struct cpu *cpu)
+{
+    struct tlb_ctx *ctx = cpu->mprv_ctx;
+    if (!ctx) {
+        ctx = cpu->mprv_ctx = ctx_create(CTX_MPRV, PRIV_S);
+    }
+    uint8_t priv = (cpu->mstatus & MSTATUS_MPP) >> 11;
+    bool sum = cpu->mstatus & MSTATUS_SUM;
+    if (ctx->satp != cpu->satp || ctx->priv != priv || ctx->sum != sum) {
+        ctx->stale = true;
+        ctx->satp = cpu->satp;
+        ctx->priv = priv;
+        ctx->sum = sum;
+        ctx->translate = SATP_MODE(cpu->satp) != SATP_BARE;
+    }
+    return ctx;
+}
+
+void tlb_context_update(struct cpu *cpu)
+{
+    struct tlb_l2 *l2 = cpu->l2;
+    if (cpu->satp != l2->satp) {
+        satp_switch(cpu);
+    }
+    struct tlb_ctx *ctx;
+    if (cpu->priv == PRIV_U) {
+        if (!l2->user) {
+            l2->user = pool_get(cpu, cpu->user_pool, CTX_USER, PRIV_U);
+        }
+        ctx = l2->user;
+    } else if (cpu->priv == PRIV_S) {
+        if (!(cpu->mstatus & MSTATUS_SUM)) {
+            ctx = cpu->super;
+        } else {
+            if (!l2->sum) {
+                l2->sum = pool_get(cpu, cpu->sum_pool, CTX_SUM, PRIV_S);
+            }
+            ctx = l2->sum;
+        }
+    } else if (cpu->mstatus & MSTATUS_MPRV && (cpu->mstatus & MSTATUS_MPP) != MSTATUS_MPP) {
+        ctx = mprv_get(cpu);
+    } else {
+        ctx = cpu->machine_ctx;
+    }
+    bool mxr = cpu->mstatus & MSTATUS_MXR;
+    if (__builtin_expect(ctx->stale | ctx->code_stale | (ctx->mxr != mxr), 0)) {
+        if (ctx->stale || ctx->mxr != mxr) {
+            ctx_flush(ctx);
+            ctx->mxr = mxr;
+        }
+        if (ctx->code_stale) {
+            ctx_flush_code(ctx);
+        }
+    }
+    cpu->ctx = ctx;
+}
