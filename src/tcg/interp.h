@@ -17,8 +17,9 @@ enum interp_result {
 };
 
 /* Executes one decoded instruction at cpu->pc. Guest faults are taken as traps (INTERP_JUMP, not retired). A retired
- * instruction costs budget 1 — the caller subtracts it. Own thread, outside generated code (all state in memory; FP
- * flags go to cpu->fflags, host MXCSR is the host's own and is left as found). */
+ * instruction costs budget 1 — the caller subtracts it, and does so after a trap too: there icount_end was moved down
+ * by 1, so that traps use up the slice but do not count as retired. Own thread, outside generated code (all state in
+ * memory; FP flags go to cpu->fflags, host MXCSR is the host's own and is left as found). */
 enum interp_result interp_exec(struct cpu *cpu, const struct insn *in);
 
 /* Fetch, decode and execute one instruction at cpu->pc; budget and statistics included. */
