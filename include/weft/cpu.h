@@ -80,6 +80,7 @@ struct cpu_stats {
     uint64_t interp_insns; /* instructions run by the interpreter */
     uint64_t wfi_ns, wfi_count;
     uint64_t mmio, sbi_calls, kicks;
+    uint64_t user_us, sys_us; /* of its thread, by cpu_stats_update; single: the one thread's, at hart 0 */
     uint64_t mem_access[WEFT_MAX_NODES]; /* sampled or exact loads+stores, by the node that owns the page */
 };
 
@@ -113,6 +114,7 @@ struct cpu {
     uint32_t exc_pad;
     uint64_t deadline_tsc; /* generated code leaves at a slice's end when the TSC has passed this; 0: always */
     uint64_t scratch[7];
+    uint64_t fp_const[8]; /* 16-byte masks for generated code: sign and magnitude of doubles, then of singles */
 
     /* ---- requests from other threads ---- */
     _Atomic uint32_t exit_request; /* [a] leave guest code soon (checked whenever the budget runs out) */
@@ -150,9 +152,10 @@ struct cpu {
     void *tcg;                     /* translator's per-hart state */
 
     /* ---- thread (src/cpu) ---- */
-    void *thread;                      /* struct cpu_thread, private to src/cpu */
+    void *thread;                      /* struct hart_run, private to src/cpu; NULL before and after the threads */
     _Atomic int hart_state;            /* [a] enum hart_state (SBI HSM) */
-    uint64_t start_addr, start_opaque; /* (o) while START_PENDING */
+    uint64_t start_addr, start_opaque; /* written before START_PENDING is set (cpu_kick after that); and in SUSPENDED,
+                                          where start_addr = 0 means a retentive suspend */
 
     struct cpu_stats stats;
 
@@ -194,13 +197,19 @@ void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, void (*fn)(stru
 void cpu_exclusive_begin(struct machine *m, struct cpu *self);
 void cpu_exclusive_end(struct machine *m, struct cpu *self);
 /* Machine-wide pause (monitor `stop`): asks and waits until all harts rest; resume lets them go on. Main loop thread.
- */
+ * The BQL, if held, is released while waiting and taken again. Threads are created paused when m->state is
+ * MACHINE_PAUSED or with -S. Guest time stands still meanwhile. */
 void cpu_stop_all(struct machine *m);
 void cpu_resume_all(struct machine *m);
-/* True while the thread should go on running guest code (used inside waits). */
+/* True while the thread should go on running guest code (used inside waits). Own thread. */
 bool cpu_has_work(struct cpu *cpu);
-/* The hart whose thread this is, or NULL. */
+/* The hart whose thread this is (single: that runs now), or NULL. */
 struct cpu *cpu_current(void);
+/* Brings stats.kicks, user_us and sys_us up to date. Any one thread, for the report. */
+void cpu_stats_update(struct cpu *cpu);
+/* Ends and joins the vCPU threads (also paused ones) and frees what accel->create_vcpu_threads made. After loop_run;
+ * without the BQL. Statistics stay in cpu->stats. */
+void cpu_threads_destroy(struct machine *m);
 
 /* The big lock of the rank: devices without an iothread. Short; never across a wait. Recursive locking is an error. */
 void bql_lock(void);
