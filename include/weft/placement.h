@@ -175,6 +175,7 @@ struct place_explicit {
 
 struct place_options {
     enum place_policy policy;
+    enum place_policy base_policy; /* PLACE_EXPLICIT: for what no statement names */
     enum place_grain grain;
     bool smt;        /* use SMT siblings although cores are left */
     bool overcommit; /* more threads than PUs, or more memory than a node has, is all right */
@@ -217,8 +218,7 @@ struct plan_node {
 
 struct plan_alternative {
     double cost;
-    int8_t cpu_node[WEFT_MAX_NODES];
-    int16_t mem_node[WEFT_MAX_NODES];
+    int16_t cpu_node[WEFT_MAX_NODES], mem_node[WEFT_MAX_NODES]; /* host nodes, -1: none */
 };
 
 /* Result of the solver; constant afterwards. */
@@ -236,7 +236,7 @@ struct plan {
     uint64_t steps;                /* of the search */
     double cost_pack, cost_spread; /* for comparison; < 0: not feasible */
     unsigned num_alternatives;
-    bool alternatives_exact; /* they are proven to be the next best */
+    bool alternatives_exact;                                     /* they are proven to be the next best */
     struct plan_alternative alternative[PLACE_MAX_ALTERNATIVES]; /* next best, by cost */
     unsigned num_notes;
     char note[16][256]; /* in words: restrictions, overcommit, why this one */
