@@ -65,6 +65,8 @@ struct tlb_ctx {
     bool stale;         /* must be flushed before it becomes current: a flush of another context only sets this */
     bool code_stale;    /* the same for jc and code_va */
     bool sum, mxr;      /* how its data accesses are judged; a change flushes it */
+    uint8_t user_bad;   /* value of (PTE & U) that forbids data accesses: 0, U, or another for none */
+    uint8_t read_bits;  /* PTE bits any of which admits loads: R, or R and X */
     unsigned num_slots; /* first-level entries made since the last flush; > TLB_SLOT_LIST = too many to list */
     uint16_t slot_list[TLB_SLOT_LIST];
     /* Filters (a clear bit proves absence): physical pages granted write, by page number; virtual pages fetched from;

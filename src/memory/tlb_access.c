@@ -21,14 +21,15 @@ static inline bool write_granted(struct ram *ram, uint64_t page, bool store)
     return (flags & (PAGE_CODE | PAGE_CODE_DIRTY)) != PAGE_CODE;
 }
 
-/* Enters va's page, which lies in RAM at gpa. `pte`: R W X U G D as they hold here, PMP included. */
-static inline void enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
+/* Enters va's page, which lies in RAM at gpa. `pte`: R W X U G D as they hold here, PMP included. True when the entry
+ * admits the access. */
+static inline bool enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
 {
     struct ram *ram = cpu->ram;
     gva_t page = va & GUEST_PAGE_MASK;
     gpa_t off = (gpa & GUEST_PAGE_MASK) - ram->base;
-    unsigned i = page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
-    bool readable = pte & PTE_R || (ctx->mxr && pte & PTE_X);
+    uint64_t i = page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
+    bool readable = pte & ctx->read_bits;
     bool writable = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D) && write_granted(ram, off >> GUEST_PAGE_BITS, store);
     ctx->rtag[i] = readable ? page : TLB_TAG_NONE(i);
     ctx->wtag[i] = TLB_TAG_NONE(i);
@@ -44,6 +45,7 @@ static inline void enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t g
     }
     ctx->filled = true;
     ctx->has_nonglobal |= !(pte & PTE_G);
+    return store ? writable : readable;
 }
 
 /* Notes that the context holds a piece of a page larger than 4 KiB. */
@@ -155,30 +157,52 @@ static inline bool admits(const struct tlb_ctx *ctx, uint64_t pte, enum tlb_acce
     return mmu_permits(pte, &a);
 }
 
+/* The end of a refill: the page is at gpa with these PTE bits. */
+static inline bool refill_enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
+{
+    uint64_t need = store ? PTE_W | PTE_D : 0;
+    if ((pte & PTE_U) == ctx->user_bad || (pte & need) != need || gpa - cpu->ram->base >= cpu->ram->size) {
+        return false;
+    }
+    cpu->stats.miss[store ? MISS_L1_STORE : MISS_L1_LOAD]++;
+    return enter(cpu, ctx, va, gpa, pte, store);
+}
+
+/* All cases of a refill but those that tlb_refill does in line. */
+__attribute__((noinline)) static bool refill_rare(struct cpu *cpu, gva_t va, bool store)
+{
+    struct tlb_ctx *ctx = cpu->ctx;
+    struct l2_hit h;
+    if (cpu->l2->exact) {
+        return false;
+    }
+    if (!ctx->translate) {
+        if (cpu->pmp_active || !ram_contains(cpu->ram, va, 1)) {
+            return false;
+        }
+        cpu->stats.miss[store ? MISS_L1_STORE : MISS_L1_LOAD]++;
+        return enter(cpu, ctx, va, va, 0xff, store);
+    }
+    if (!lookup(cpu->l2, va, &h) && !lookup_table(cpu, va, &h)) {
+        return false;
+    }
+    note_large(ctx->large_filter, &ctx->huge_filter, va, h.bits);
+    return refill_enter(cpu, ctx, va, h.gpa, h.pte, store);
+}
+
 bool tlb_refill(struct cpu *cpu, gva_t va, enum tlb_access access)
 {
     struct tlb_ctx *ctx = cpu->ctx;
     struct tlb_l2 *l2 = cpu->l2;
-    struct l2_hit h;
-    if (l2->exact) {
-        return false;
-    }
-    if (!ctx->translate) {
-        if (cpu->pmp_active) {
-            return false;
-        }
-        h = (struct l2_hit){.gpa = va, .pte = 0xff, .bits = GUEST_PAGE_BITS};
-    } else if ((!lookup(l2, va, &h) && !lookup_table(cpu, va, &h)) || !admits(ctx, h.pte, access)) {
-        return false;
-    }
-    if (!ram_contains(cpu->ram, h.gpa, 1)) {
-        return false;
-    }
     bool store = access >= ACCESS_STORE;
-    note_large(ctx->large_filter, &ctx->huge_filter, va, h.bits);
-    enter(cpu, ctx, va, h.gpa, h.pte, store);
-    cpu->stats.miss[store ? MISS_L1_STORE : MISS_L1_LOAD]++;
-    return !store || ctx->wtag[va >> GUEST_PAGE_BITS & (TLB_SIZE - 1)] == (va & GUEST_PAGE_MASK);
+    if (__builtin_expect(ctx->translate && !l2->exact && (uint64_t)((int64_t)(va << 4) >> 4) == va, 1)) {
+        uint64_t space = (int64_t)va < 0 ? l2->gspace : l2->space;
+        uint64_t val = set_find(l2_set_4k(l2, va), l2_key(va, 12) | space);
+        if (val) {
+            return refill_enter(cpu, ctx, va, val & GUEST_PAGE_MASK, val, store);
+        }
+    }
+    return refill_rare(cpu, va, store);
 }
 
 /* ---- the whole miss path ---- */

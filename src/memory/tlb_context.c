@@ -45,6 +45,13 @@ static void empty_make(void)
     empty.image = ctx;
 }
 
+/* Derives how data accesses are judged from priv, sum and mxr. */
+static void ctx_judge(struct tlb_ctx *ctx)
+{
+    ctx->user_bad = ctx->priv == PRIV_U ? 0 : ctx->sum ? (uint8_t)~PTE_U : PTE_U;
+    ctx->read_bits = ctx->mxr ? PTE_R | PTE_X : PTE_R;
+}
+
 struct tlb_ctx *ctx_create(enum tlb_ctx_kind kind, uint8_t priv)
 {
     pthread_once(&empty.once, empty_make);
@@ -53,6 +60,7 @@ struct tlb_ctx *ctx_create(enum tlb_ctx_kind kind, uint8_t priv)
     ctx->kind = kind;
     ctx->priv = priv;
     ctx->sum = kind == CTX_SUM;
+    ctx_judge(ctx);
     return ctx;
 }
 
@@ -254,6 +262,7 @@ void tlb_context_update(struct cpu *cpu)
         if (ctx->stale || ctx->mxr != mxr) {
             ctx_flush(ctx);
             ctx->mxr = mxr;
+            ctx_judge(ctx);
         }
         if (ctx->code_stale) {
             ctx_flush_code(ctx);
