@@ -350,10 +350,11 @@ const char *kv_parse_size(const char *text, uint64_t unit, uint64_t *out)
     } else if (*end) {
         return form;
     }
-    if (v > (UINT64_MAX - unit) / unit) {
+    uint64_t bytes;
+    if (__builtin_mul_overflow(v, unit, &bytes) ||
+        __builtin_add_overflow(bytes, (uint64_t)(fraction * (double)unit), out)) {
         return "that is more than 64 bits hold; give a smaller size";
     }
-    *out = v * unit + (uint64_t)(fraction * (double)unit);
     return NULL;
 }
 

@@ -36,7 +36,7 @@ static void print_nodes(const struct machine_config *c, FILE *out)
     for (unsigned n = 0; n < c->num_nodes; n++) {
         const struct node_config *node = &c->node[n];
         bool has_cpu = bitmap_count(&node->cpus) > 0;
-        fprintf(out, "node %-3u    harts %s, memory %s", n,
+        fprintf(out, "node %-6uharts %s, memory %s", n,
                 has_cpu ? bitmap_format(&node->cpus, list, sizeof(list)) : "none",
                 size_text(node->mem, size, sizeof(size)));
         if (node->backend >= 0) {
