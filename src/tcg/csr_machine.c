@@ -22,9 +22,14 @@ void cpu_write_mstatus(struct cpu *cpu, uint64_t value, uint64_t mask)
         v = (v & ~MSTATUS_MPP) | (cpu->mstatus & MSTATUS_MPP);
     }
     v = (v & MSTATUS_FS) == MSTATUS_FS ? v | MSTATUS_SD : v & ~MSTATUS_SD;
+    uint64_t changed = cpu->mstatus ^ v;
     cpu->mstatus = v;
-    fp_update_fast(cpu);
-    tlb_context_update(cpu);
+    if (changed & MSTATUS_FS) {
+        fp_update_fast(cpu);
+    }
+    if (changed & (MSTATUS_SUM | MSTATUS_MXR | MSTATUS_MPRV | MSTATUS_MPP)) {
+        tlb_context_update(cpu);
+    }
 }
 
 static bool write_mstatus(struct cpu *cpu, unsigned num, const struct csr_update *u)

@@ -66,6 +66,7 @@ static bool write_stimecmp(struct cpu *cpu, unsigned num, const struct csr_updat
 {
     atomic_store(&cpu->stimecmp, u->value);
     cpu_mip(cpu);
+    atomic_store(&cpu->exit_request, 1); /* the slice's end is derived anew */
     return true;
 }
 
