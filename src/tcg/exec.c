@@ -1,0 +1,360 @@
+/*
+ * The dispatcher: finds or makes the code for a pc, enters it, and deals with why it came back.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tcg/helpers.h"
+#include "tcg/interp.h"
+#include "weft/log.h"
+#include "weft/machine.h"
+
+/* Instructions between two looks at exit_request and the timer: about 2 microseconds. */
+enum { SLICE = 8192, SAMPLE_EVERY = 64, SAMPLE_INSNS = 64 };
+
+static bool host_can_translate(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
+#else
+    return false;
+#endif
+}
+
+bool tcg_create(struct machine *m, struct error *err)
+{
+    m->tcg_data = NULL;
+    if (m->cfg->tier == TCG_TIER_INTERP) {
+        return true;
+    }
+    if (!host_can_translate()) {
+        if (m->cfg->tier == TCG_TIER_T1) {
+            return error_set(err, "-accel tcg,tier=t1 needs a host CPU with AVX2, FMA, BMI1 and BMI2; leave tier= out "
+                                  "to run by the interpreter");
+        }
+        log_warn("the host CPU has no AVX2, FMA, BMI1 and BMI2: guest code runs by the interpreter");
+        return true;
+    }
+    size_t mib = m->cfg->tb_size_mib ? m->cfg->tb_size_mib : 64;
+    struct codecache *cc;
+    if (!codecache_create(&cc, m, mib << 20, err)) {
+        return false;
+    }
+    stubs_create(cc, &tcg_stubs);
+    cc->base_used = cc->region_used = CODE_CHUNK_SIZE;
+    m->tcg_data = cc;
+    codecache_set_machine(m);
+    return true;
+}
+
+void tcg_destroy(struct machine *m)
+{
+    struct codecache *cc = codecache_of(m);
+    codecache_destroy(&cc);
+    m->tcg_data = NULL;
+}
+
+bool tcg_cpu_create(struct cpu *cpu, struct error *err)
+{
+    static const uint64_t fp_const[8] = {1ull << 63, 0, ~(1ull << 63), ~0ull, 1ull << 31, 0, ~(1ull << 31), ~0ull};
+    struct tcg_cpu *t = calloc(1, sizeof(*t));
+    struct tr *tr = calloc(1, sizeof(*tr));
+    if (!t || !tr) {
+        free(t);
+        free(tr);
+        return error_set(err, "no memory for hart %u's translator", cpu->hart);
+    }
+    memcpy(cpu->fp_const, fp_const, sizeof(fp_const));
+    t->cc = codecache_of(cpu->machine);
+    t->tr = tr;
+    tr->cpu = cpu;
+    tr->cc = t->cc;
+    tr->stubs = &tcg_stubs;
+    cpu->tcg = t;
+    return true;
+}
+
+void tcg_cpu_destroy(struct cpu *cpu)
+{
+    struct tcg_cpu *t = cpu->tcg;
+    if (t) {
+        free(t->tr);
+        free(t);
+        cpu->tcg = NULL;
+    }
+}
+
+enum tcg_exit tcg_exit_of(enum interp_result r)
+{
+    switch (r) {
+    case INTERP_WFI:
+        return TCG_EXIT_WFI;
+    case INTERP_YIELD:
+        return TCG_EXIT_YIELD;
+    case INTERP_FENCE_I:
+        return TCG_EXIT_FENCE_I;
+    default:
+        return TCG_EXIT_EVENT;
+    }
+}
+
+/* What to do at a pc. */
+enum found { FOUND_CODE, FOUND_FAULT, FOUND_INTERP };
+
+static void remember_page(struct cpu *cpu, struct code_page *p, uint64_t va_page)
+{
+    struct tcg_cpu *t = cpu->tcg;
+    struct tlb_ctx *ctx = cpu->ctx;
+    if (ctx->code_va[p->id] != va_page) {
+        if (ctx->num_code_ids < TLB_CODE_IDS) {
+            ctx->code_ids[ctx->num_code_ids] = p->id;
+        }
+        if (ctx->num_code_ids <= TLB_CODE_IDS) {
+            ctx->num_code_ids++;
+        }
+        ctx->code_va[p->id] = va_page;
+    }
+    ctx->code_filled = true;
+    struct fetch_entry *f = &t->fetch[va_page >> GUEST_PAGE_BITS & (FETCH_CACHE_SIZE - 1)];
+    *f = (struct fetch_entry){.va_page = va_page, .ctx = ctx, .id = p->id};
+}
+
+/* The code page that pc is in, or NULL with *found saying what else to do. */
+static struct code_page *find_page(struct cpu *cpu, enum found *found)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    for (;;) {
+        struct translation tr;
+        if (!tlb_translate(cpu, cpu->pc, ACCESS_FETCH, &tr)) {
+            cpu_take_exception(cpu, cpu->exc_cause, cpu->exc_tval);
+            *found = FOUND_FAULT;
+            return NULL;
+        }
+        if (!tr.is_ram) {
+            *found = FOUND_INTERP;
+            return NULL;
+        }
+        struct code_page *p = codecache_page_get(cc, cpu, tr.gpa & GUEST_PAGE_MASK);
+        if (p) {
+            remember_page(cpu, p, cpu->pc & GUEST_PAGE_MASK);
+            return p;
+        }
+        codecache_evict(cpu->machine, cpu);
+    }
+}
+
+/* Finds the code for cpu->pc, translating it if need be; sets pc_page. */
+static enum found find_code(struct cpu *cpu, void **code, struct code_page **page)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    struct tcg_cpu *t = cpu->tcg;
+    enum found found = FOUND_CODE;
+    if (cpu->ctx->kind == CTX_MPRV) {
+        return FOUND_INTERP;
+    }
+    for (;;) {
+        struct code_page *p = find_page(cpu, &found);
+        if (!p) {
+            return found;
+        }
+        unsigned off = cpu->pc & ~GUEST_PAGE_MASK;
+        uint32_t at = code_page_find(p, off);
+        if (!at) {
+            if (!codecache_room(cc, t)) {
+                codecache_evict(cpu->machine, cpu);
+                continue;
+            }
+            pthread_mutex_lock(&p->lock);
+            if (!atomic_load(&p->retired) && !(at = code_page_find(p, off))) {
+                codecache_page_translating(cc, cpu, p);
+                translate_unit(t->tr, p, off);
+                at = code_page_find(p, off);
+            }
+            pthread_mutex_unlock(&p->lock);
+            if (!at) {
+                continue;
+            }
+        }
+        *code = cc->rx + at;
+        *page = p;
+        cpu->pc_page = cpu->pc & GUEST_PAGE_MASK;
+        struct jc_entry *j = &cpu->ctx->jc[cpu->pc >> 1 & (JC_SIZE - 1)];
+        *j = (struct jc_entry){.va = cpu->pc, .code = *code};
+        return FOUND_CODE;
+    }
+}
+
+/* Patches the jump that led here so that it goes to `code` by itself. */
+static void link_jump(struct cpu *cpu, const struct link_site *site_rx, const void *code, const struct code_page *to)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    uint8_t *site = cc->rw + ((const uint8_t *)site_rx - cc->rx);
+    struct link_site s;
+    memcpy(&s, site, sizeof(s));
+    const uint8_t *target = cc->rw + ((const uint8_t *)code - cc->rx);
+    uint8_t *patch = site + s.patch;
+    int32_t disp = (int32_t)(target - (patch + 4));
+    if (!s.guard) {
+        if (s.id == to->id) {
+            __atomic_store_n((int32_t *)patch, disp, __ATOMIC_RELEASE);
+        }
+        return;
+    }
+    /* A guarded jump is linked once: its displacement first, then the id that lets it be taken. */
+    pthread_mutex_lock(&cc->lock);
+    int32_t *guard = (int32_t *)(site + s.guard);
+    if (__atomic_load_n(guard, __ATOMIC_RELAXED) == CTX_CODE_VA) {
+        __atomic_store_n((int32_t *)patch, disp, __ATOMIC_RELEASE);
+        __atomic_store_n(guard, CTX_CODE_VA + (int32_t)to->id * 8, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&cc->lock);
+}
+
+static void slice_set(struct cpu *cpu, int64_t n)
+{
+    cpu->icount_end = cpu_instret(cpu) + (uint64_t)n;
+    cpu->budget = n;
+}
+
+/* Runs instructions one by one until something ends the run; EXIT_BUDGET when the slice is used up. */
+static enum tcg_exit interpret(struct cpu *cpu, uint64_t max)
+{
+    while (cpu->budget > 0 && max--) {
+        enum interp_result r = interp_step(cpu);
+        if (r != INTERP_NEXT) {
+            return tcg_exit_of(r);
+        }
+    }
+    return TCG_EXIT_BUDGET;
+}
+
+/* Runs translated code from cpu->pc until it leaves for good. */
+static enum tcg_exit run_code(struct cpu *cpu)
+{
+    void *code = tcg_lookup_fast(cpu, cpu->pc);
+    struct code_page *page = NULL;
+    const struct link_site *site = NULL;
+    for (;;) {
+        if (!code || site) {
+            enum found f = find_code(cpu, &code, &page);
+            if (f != FOUND_CODE) {
+                return f == FOUND_FAULT ? TCG_EXIT_EVENT : TCG_EXIT_INTERP;
+            }
+            if (site) {
+                link_jump(cpu, site, code, page);
+            }
+        }
+        cpu->stats.dispatches++;
+        enum tcg_exit r = tcg_stubs.enter(cpu, code);
+        site = NULL;
+        switch (r) {
+        case TCG_EXIT_LOOKUP:
+            code = NULL;
+            break;
+        case TCG_EXIT_LINK:
+            memcpy(&site, &cpu->scratch[0], sizeof(site));
+            break;
+        default:
+            return r;
+        }
+    }
+}
+
+/* A new slice begins: the end of the run, or what may be left of it. False: the quantum is used up. */
+static bool slice_begin(struct cpu *cpu, uint64_t limit)
+{
+    uint64_t now = cpu_instret(cpu);
+    if (now >= limit) {
+        return false;
+    }
+    uint64_t left = limit - now;
+    slice_set(cpu, left < SLICE ? (int64_t)left : SLICE);
+    struct codecache *cc = codecache_of(cpu->machine);
+    if (cc) {
+        codecache_serve_wflush(cc, cpu);
+    }
+    return true;
+}
+
+/* Counts the owner nodes of a few instructions' accesses: one sample in SAMPLE_EVERY slices. */
+static enum tcg_exit sample(struct cpu *cpu)
+{
+    cpu->count_access = 1;
+    enum tcg_exit r = interpret(cpu, SAMPLE_INSNS);
+    cpu->count_access = 0;
+    return r;
+}
+
+static enum cpu_exit run(struct cpu *cpu, uint64_t quantum)
+{
+    const struct machine_config *cfg = cpu->machine->cfg;
+    bool t1 = codecache_of(cpu->machine) != NULL;
+    uint64_t limit = quantum ? cpu_instret(cpu) + quantum : UINT64_MAX;
+    unsigned slices = 0;
+    bool look = true; /* interrupts and requests: at a slice's end and after anything that may have enabled one */
+    slice_set(cpu, 0);
+    for (;;) {
+        if (look) {
+            if (atomic_load_explicit(&cpu->exit_request, memory_order_acquire)) {
+                return CPU_EXIT_REQUEST;
+            }
+            cpu_take_interrupt(cpu);
+        }
+        enum tcg_exit r;
+        if (cpu->budget <= 0) {
+            if (!slice_begin(cpu, limit)) {
+                return CPU_EXIT_QUANTUM;
+            }
+            if (cfg->access_matrix == ACCESS_MATRIX_SAMPLED && t1 && ++slices % SAMPLE_EVERY == 0 &&
+                (r = sample(cpu)) != TCG_EXIT_BUDGET) {
+                goto event;
+            }
+        }
+        r = t1 ? run_code(cpu) : interpret(cpu, UINT64_MAX);
+        if (r == TCG_EXIT_BUDGET && t1 && cpu->budget > 0) {
+            /* The next block is longer than what is left. */
+            r = cfg->icount ? interpret(cpu, UINT64_MAX) : TCG_EXIT_BUDGET;
+            if (r == TCG_EXIT_BUDGET) {
+                slice_set(cpu, 0);
+            }
+        }
+        if (r == TCG_EXIT_INTERP) {
+            r = tcg_exit_of(interp_step(cpu));
+        }
+    event:
+        look = true;
+        switch (r) {
+        case TCG_EXIT_WFI:
+            return CPU_EXIT_WFI;
+        case TCG_EXIT_YIELD:
+            return CPU_EXIT_YIELD;
+        case TCG_EXIT_FENCE_I:
+            tcg_fence_i(cpu);
+            look = false;
+            break;
+        case TCG_EXIT_EVENT:
+            if (atomic_load_explicit(&cpu->hart_state, memory_order_relaxed) != HART_STARTED) {
+                return CPU_EXIT_HALTED;
+            }
+            look = (atomic_load_explicit(&cpu->mip, memory_order_relaxed) & cpu->mie) != 0 ||
+                   atomic_load_explicit(&cpu->exit_request, memory_order_relaxed);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+enum cpu_exit tcg_cpu_exec(struct cpu *cpu, uint64_t quantum)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    atomic_store(&cpu->in_exec, 1);
+    if (cc) {
+        codecache_serve_wflush(cc, cpu);
+    }
+    enum cpu_exit r = run(cpu, quantum);
+    slice_set(cpu, 0);
+    atomic_store(&cpu->in_exec, 0);
+    return r;
+}

@@ -1,0 +1,39 @@
+/*
+ * What generated code calls. The *_fast functions are compiled without vector registers (the guest's FPRs are live in
+ * them) and take no lock; ok = 0 sends the caller to the full form, which may raise a trap and not return.
+ */
+#ifndef WEFT_TCG_HELPERS_H
+#define WEFT_TCG_HELPERS_H
+
+#include "tcg/interp.h"
+#include "tcg/translate.h"
+
+enum tcg_exit tcg_exit_of(enum interp_result r);
+
+struct value_ok tcg_load_fast_u8(struct cpu *cpu, gva_t va);
+struct value_ok tcg_load_fast_s8(struct cpu *cpu, gva_t va);
+struct value_ok tcg_load_fast_u16(struct cpu *cpu, gva_t va);
+struct value_ok tcg_load_fast_s16(struct cpu *cpu, gva_t va);
+struct value_ok tcg_load_fast_u32(struct cpu *cpu, gva_t va);
+struct value_ok tcg_load_fast_s32(struct cpu *cpu, gva_t va);
+struct value_ok tcg_load_fast_64(struct cpu *cpu, gva_t va);
+struct value_ok tcg_store_fast_8(struct cpu *cpu, gva_t va, uint64_t value);
+struct value_ok tcg_store_fast_16(struct cpu *cpu, gva_t va, uint64_t value);
+struct value_ok tcg_store_fast_32(struct cpu *cpu, gva_t va, uint64_t value);
+struct value_ok tcg_store_fast_64(struct cpu *cpu, gva_t va, uint64_t value);
+
+uint64_t tcg_load_u8(struct cpu *cpu, gva_t va, uint32_t info);
+uint64_t tcg_load_s8(struct cpu *cpu, gva_t va, uint32_t info);
+uint64_t tcg_load_u16(struct cpu *cpu, gva_t va, uint32_t info);
+uint64_t tcg_load_s16(struct cpu *cpu, gva_t va, uint32_t info);
+uint64_t tcg_load_u32(struct cpu *cpu, gva_t va, uint32_t info);
+uint64_t tcg_load_s32(struct cpu *cpu, gva_t va, uint32_t info);
+uint64_t tcg_load_64(struct cpu *cpu, gva_t va, uint32_t info);
+void tcg_store_8(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
+void tcg_store_16(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
+void tcg_store_32(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
+void tcg_store_64(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
+
+void tcg_interp_insn(struct cpu *cpu, const struct insn *in, uint32_t info);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * The short paths out of generated code. Compiled with general registers only: the guest's FP registers are live in
+ * the vector registers.
+ */
+#include "tcg/helpers.h"
+
+#define LOAD_FAST(name, type, extended)                                                                                \
+    struct value_ok tcg_load_fast_##name(struct cpu *cpu, gva_t va)                                                    \
+    {                                                                                                                  \
+        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !tlb_refill(cpu, va, ACCESS_LOAD)) {           \
+            return (struct value_ok){0, 0};                                                                            \
+        }                                                                                                              \
+        type v;                                                                                                        \
+        __builtin_memcpy(&v, (const void *)(va + cpu->ctx->addend[va >> GUEST_PAGE_BITS & (TLB_SIZE - 1)]),            \
+                         sizeof(v));                                                                                   \
+        return (struct value_ok){(uint64_t)(extended)v, 1};                                                            \
+    }
+
+LOAD_FAST(u8, uint8_t, uint64_t)
+LOAD_FAST(s8, int8_t, int64_t)
+LOAD_FAST(u16, uint16_t, uint64_t)
+LOAD_FAST(s16, int16_t, int64_t)
+LOAD_FAST(u32, uint32_t, uint64_t)
+LOAD_FAST(s32, int32_t, int64_t)
+LOAD_FAST(64, uint64_t, uint64_t)
+
+#define STORE_FAST(name, type)                                                                                         \
+    struct value_ok tcg_store_fast_##name(struct cpu *cpu, gva_t va, uint64_t value)                                   \
+    {                                                                                                                  \
+        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !tlb_refill(cpu, va, ACCESS_STORE)) {          \
+            return (struct value_ok){0, 0};                                                                            \
+        }                                                                                                              \
+        type v = (type)value;                                                                                          \
+        __builtin_memcpy((void *)(va + cpu->ctx->addend[va >> GUEST_PAGE_BITS & (TLB_SIZE - 1)]), &v, sizeof(v));      \
+        return (struct value_ok){0, 1};                                                                                \
+    }
+
+STORE_FAST(8, uint8_t)
+STORE_FAST(16, uint16_t)
+STORE_FAST(32, uint32_t)
+STORE_FAST(64, uint64_t)
+
+void *tcg_lookup_fast(struct cpu *cpu, gva_t va)
+{
+    struct tcg_cpu *t = cpu->tcg;
+    struct codecache *cc = t->cc;
+    struct tlb_ctx *ctx = cpu->ctx;
+    uint64_t page = va & GUEST_PAGE_MASK;
+    struct fetch_entry *f = &t->fetch[va >> GUEST_PAGE_BITS & (FETCH_CACHE_SIZE - 1)];
+    if (f->va_page != page || f->ctx != ctx || ctx->code_va[f->id] != page) {
+        return NULL;
+    }
+    struct code_page *p = atomic_load_explicit(&cc->page[f->id], memory_order_acquire);
+    if (!p || atomic_load_explicit(&p->retired, memory_order_relaxed)) {
+        return NULL;
+    }
+    uint32_t off = code_page_find(p, va & ~GUEST_PAGE_MASK);
+    if (!off) {
+        return NULL;
+    }
+    struct jc_entry *j = &ctx->jc[va >> 1 & (JC_SIZE - 1)];
+    j->va = va;
+    j->code = cc->rx + off;
+    ctx->code_filled = true;
+    cpu->pc_page = page;
+    return j->code;
+}

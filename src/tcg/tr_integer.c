@@ -1,0 +1,422 @@
+/* RV64IM: computation between registers. */
+#include "tcg/translate.h"
+
+static struct x64_mem x_mem(unsigned r)
+{
+    return x64_at(RBP, X_DISP(r));
+}
+
+/* op dst, guest register rs (in a register or in memory). */
+static void alu_guest(struct tr *t, bool w, enum x64_alu op, int dst, unsigned rs)
+{
+    if (rs == 0) {
+        x64_alu_imm(&t->e, w, op, dst, 0);
+    } else if (host_reg[rs] >= 0) {
+        x64_alu(&t->e, w, op, dst, host_reg[rs]);
+    } else {
+        x64_alu_rm(&t->e, w, op, dst, x_mem(rs));
+    }
+}
+
+/* Brings guest register rs into host register dst. */
+static void get(struct tr *t, int dst, unsigned rs)
+{
+    int s = tr_src(t, rs, dst);
+    x64_mov(&t->e, dst, s);
+}
+
+/* rd = rs1 op rs2 for add, sub, and, or, xor. */
+static void alu3(struct tr *t, enum x64_alu op, bool commutes)
+{
+    const struct insn *in = &t->in;
+    unsigned rd = in->rd, a = in->rs1, b = in->rs2;
+    struct x64 *e = &t->e;
+    if (rd == 0) {
+        return;
+    }
+    if (a == 0 && (op == ALU_ADD || op == ALU_OR || op == ALU_XOR)) {
+        a = b;
+        b = 0;
+    }
+    if (b == 0 && op != ALU_AND) {
+        int s = tr_src(t, a, RAX);
+        tr_put(t, rd, s);
+        return;
+    }
+    if (commutes && rd == b && rd != a) {
+        unsigned x = a;
+        a = b;
+        b = x;
+    }
+    int d = host_reg[rd];
+    if (d < 0) {
+        if (rd == a && host_reg[b] >= 0) {
+            x64_alu_mr(e, true, op, x_mem(rd), host_reg[b]);
+            return;
+        }
+        d = RAX;
+    } else if (rd == b && rd != a) { /* sub rd, rs1, rd */
+        get(t, RAX, a);
+        alu_guest(t, true, op, RAX, b);
+        x64_mov(e, d, RAX);
+        return;
+    }
+    if (op == ALU_ADD && d != RAX && rd != a && host_reg[a] >= 0 && host_reg[b] >= 0) {
+        x64_lea(e, d, x64_idx(host_reg[a], host_reg[b], 0));
+        return;
+    }
+    get(t, d, a);
+    alu_guest(t, true, op, d, b);
+    tr_put(t, rd, d);
+}
+
+static void alu_imm3(struct tr *t, enum x64_alu op)
+{
+    const struct insn *in = &t->in;
+    unsigned rd = in->rd, a = in->rs1;
+    struct x64 *e = &t->e;
+    if (rd == 0) {
+        return;
+    }
+    if (a == 0 && op != ALU_AND) {
+        tr_put_imm(t, rd, in->imm);
+        return;
+    }
+    if (rd == a && host_reg[rd] < 0) {
+        if (op != ALU_ADD || in->imm) {
+            x64_alu_mem_imm(e, true, op, x_mem(rd), in->imm);
+        }
+        return;
+    }
+    int d = tr_dst(rd, RAX);
+    if (op == ALU_ADD && rd != a && host_reg[a] >= 0 && in->imm) {
+        x64_lea(e, d, x64_at(host_reg[a], in->imm));
+    } else if (op == ALU_AND && in->imm == 0xff) {
+        int s = tr_src(t, a, RAX);
+        x64_movzx8(e, d, s);
+    } else {
+        get(t, d, a);
+        if (op == ALU_XOR && in->imm == -1) {
+            x64_unary(e, true, 2, d);
+        } else if (op != ALU_ADD || in->imm) {
+            x64_alu_imm(e, true, op, d, in->imm);
+        }
+    }
+    tr_put(t, rd, d);
+}
+
+/* addw, subw, addiw. */
+static void alu_word(struct tr *t, enum x64_alu op, bool imm)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    if (in->rd == 0) {
+        return;
+    }
+    int d = tr_dst(in->rd, RAX);
+    if (imm && in->imm == 0) { /* sext.w */
+        if (in->rs1 && host_reg[in->rs1] < 0) {
+            x64_rm(e, true, 0x63, d, x_mem(in->rs1));
+        } else {
+            x64_movsxd(e, d, tr_src(t, in->rs1, RAX));
+        }
+        tr_put(t, in->rd, d);
+        return;
+    }
+    if (imm) {
+        int s = tr_src(t, in->rs1, RAX);
+        if (s == d || s == RAX) {
+            x64_alu_imm(e, false, op, s, in->imm);
+            x64_movsxd(e, d, s);
+        } else {
+            x64_rm(e, false, 0x8d, RAX, x64_at(s, in->imm)); /* lea eax, [s + imm] */
+            x64_movsxd(e, d, RAX);
+        }
+    } else {
+        get(t, RAX, in->rs1);
+        alu_guest(t, false, op, RAX, in->rs2);
+        x64_movsxd(e, d, RAX);
+    }
+    tr_put(t, in->rd, d);
+}
+
+static void shift_imm(struct tr *t, enum x64_shift op, bool word)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    if (in->rd == 0) {
+        return;
+    }
+    int d = tr_dst(in->rd, RAX);
+    if (word) {
+        int s = tr_src(t, in->rs1, RAX);
+        if (s == d || s == RAX) {
+            x64_shift_imm(e, false, op, s, (unsigned)in->imm);
+            x64_movsxd(e, d, s);
+        } else {
+            x64_mov32(e, RAX, s);
+            x64_shift_imm(e, false, op, RAX, (unsigned)in->imm);
+            x64_movsxd(e, d, RAX);
+        }
+    } else {
+        /* slli then srli by 32 is zero extension; the pair costs little more than one. */
+        get(t, d, in->rs1);
+        if (in->imm) {
+            x64_shift_imm(e, true, op, d, (unsigned)in->imm);
+        }
+    }
+    tr_put(t, in->rd, d);
+}
+
+/* Variable shifts; pp as in x64_shiftx. The hardware masks the count as RISC-V does. */
+static void shift_reg(struct tr *t, unsigned pp, bool word)
+{
+    const struct insn *in = &t->in;
+    if (in->rd == 0) {
+        return;
+    }
+    int s = tr_src(t, in->rs1, RAX), c = tr_src(t, in->rs2, RCX);
+    int d = word ? RAX : tr_dst(in->rd, RAX);
+    x64_shiftx(&t->e, pp, !word, d, s, c);
+    if (word) {
+        d = tr_dst(in->rd, RAX);
+        x64_movsxd(&t->e, d, RAX);
+    }
+    tr_put(t, in->rd, d);
+}
+
+static void set_less(struct tr *t, enum x64_cc cc, bool imm)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    if (in->rd == 0) {
+        return;
+    }
+    if (imm && in->imm == 1 && cc == CC_B) { /* seqz */
+        int s = tr_src(t, in->rs1, RAX);
+        x64_test(e, true, s, s);
+        cc = CC_E;
+    } else if (!imm && in->rs1 == 0 && cc == CC_B) { /* snez */
+        int s = tr_src(t, in->rs2, RAX);
+        x64_test(e, true, s, s);
+        cc = CC_NE;
+    } else {
+        int s = tr_src(t, in->rs1, RAX);
+        if (imm) {
+            x64_alu_imm(e, true, ALU_CMP, s, in->imm);
+        } else {
+            alu_guest(t, true, ALU_CMP, s, in->rs2);
+        }
+    }
+    x64_setcc(e, cc, RAX);
+    int d = tr_dst(in->rd, RAX);
+    x64_movzx8(e, d, RAX);
+    tr_put(t, in->rd, d);
+}
+
+static void mul(struct tr *t, bool word)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    if (in->rd == 0) {
+        return;
+    }
+    get(t, RAX, in->rs1);
+    if (in->rs2 && host_reg[in->rs2] < 0) {
+        x64_rm(e, !word, 0x0faf, RAX, x_mem(in->rs2));
+    } else {
+        x64_imul(e, !word, RAX, tr_src(t, in->rs2, RCX));
+    }
+    if (word) {
+        x64_movsxd(e, RAX, RAX);
+    }
+    tr_put(t, in->rd, RAX);
+}
+
+static void mul_high(struct tr *t)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    if (in->rd == 0) {
+        return;
+    }
+    get(t, RAX, in->rs1);
+    int b = tr_src(t, in->rs2, RCX);
+    x64_unary(e, true, in->op == OP_MULH ? 5 : 4, b);
+    if (in->op == OP_MULHSU) {
+        /* The unsigned product has counted a negative rs1 as rs1 + 2^64: take rs2 off the high half. */
+        int a = tr_src(t, in->rs1, RAX);
+        x64_mov(e, RAX, a);
+        x64_shift_imm(e, true, SH_SAR, RAX, 63);
+        x64_alu(e, true, ALU_AND, RAX, b);
+        x64_alu(e, true, ALU_SUB, RDX, RAX);
+    }
+    tr_put(t, in->rd, RDX);
+}
+
+/* Division: the host traps where RISC-V defines a result (x / 0; most negative / -1), so those are tested for. */
+static void divide(struct tr *t)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    bool word = in->op >= OP_DIVW;
+    bool is_signed = in->op == OP_DIV || in->op == OP_REM || in->op == OP_DIVW || in->op == OP_REMW;
+    bool rem = in->op == OP_REM || in->op == OP_REMU || in->op == OP_REMW || in->op == OP_REMUW;
+    if (in->rd == 0) {
+        return;
+    }
+    get(t, RCX, in->rs2);
+    get(t, RAX, in->rs1);
+    x64_test(e, !word, RCX, RCX);
+    uint8_t *zero = x64_jcc8(e, CC_E);
+    uint8_t *minus = NULL;
+    if (is_signed) {
+        x64_alu_imm(e, !word, ALU_CMP, RCX, -1);
+        minus = x64_jcc8(e, CC_E);
+        x64_b(e, word ? 0x99 : 0x48); /* cdq / cqo */
+        if (!word) {
+            x64_b(e, 0x99);
+        }
+        x64_unary(e, !word, 7, RCX);
+    } else {
+        x64_rr(e, false, 0x31, RDX, RDX);
+        x64_unary(e, !word, 6, RCX);
+    }
+    if (rem) {
+        x64_mov(e, RAX, RDX);
+    }
+    uint8_t *done = x64_jmp8(e);
+    uint8_t *done2 = NULL;
+    if (minus) {
+        x64_here8(e, minus);
+        if (rem) {
+            x64_rr(e, false, 0x31, RAX, RAX);
+        } else {
+            x64_unary(e, !word, 3, RAX);
+        }
+        done2 = x64_jmp8(e);
+    }
+    x64_here8(e, zero);
+    if (!rem) {
+        x64_imm(e, RAX, -1);
+    }
+    x64_here8(e, done);
+    if (done2) {
+        x64_here8(e, done2);
+    }
+    if (word) {
+        x64_movsxd(e, RAX, RAX);
+    }
+    tr_put(t, in->rd, RAX);
+}
+
+bool tr_integer(struct tr *t)
+{
+    const struct insn *in = &t->in;
+    switch (in->op) {
+    case OP_LUI:
+        tr_put_imm(t, in->rd, in->imm);
+        return true;
+    case OP_ADDI:
+        alu_imm3(t, ALU_ADD);
+        return true;
+    case OP_XORI:
+        alu_imm3(t, ALU_XOR);
+        return true;
+    case OP_ORI:
+        alu_imm3(t, ALU_OR);
+        return true;
+    case OP_ANDI:
+        alu_imm3(t, ALU_AND);
+        return true;
+    case OP_ADD:
+        alu3(t, ALU_ADD, true);
+        return true;
+    case OP_SUB:
+        alu3(t, ALU_SUB, false);
+        return true;
+    case OP_XOR:
+        alu3(t, ALU_XOR, true);
+        return true;
+    case OP_OR:
+        alu3(t, ALU_OR, true);
+        return true;
+    case OP_AND:
+        alu3(t, ALU_AND, true);
+        return true;
+    case OP_ADDIW:
+        alu_word(t, ALU_ADD, true);
+        return true;
+    case OP_ADDW:
+        alu_word(t, ALU_ADD, false);
+        return true;
+    case OP_SUBW:
+        alu_word(t, ALU_SUB, false);
+        return true;
+    case OP_SLLI:
+        shift_imm(t, SH_SHL, false);
+        return true;
+    case OP_SRLI:
+        shift_imm(t, SH_SHR, false);
+        return true;
+    case OP_SRAI:
+        shift_imm(t, SH_SAR, false);
+        return true;
+    case OP_SLLIW:
+        shift_imm(t, SH_SHL, true);
+        return true;
+    case OP_SRLIW:
+        shift_imm(t, SH_SHR, true);
+        return true;
+    case OP_SRAIW:
+        shift_imm(t, SH_SAR, true);
+        return true;
+    case OP_SLL:
+        shift_reg(t, 1, false);
+        return true;
+    case OP_SRA:
+        shift_reg(t, 2, false);
+        return true;
+    case OP_SRL:
+        shift_reg(t, 3, false);
+        return true;
+    case OP_SLLW:
+        shift_reg(t, 1, true);
+        return true;
+    case OP_SRAW:
+        shift_reg(t, 2, true);
+        return true;
+    case OP_SRLW:
+        shift_reg(t, 3, true);
+        return true;
+    case OP_SLT:
+        set_less(t, CC_L, false);
+        return true;
+    case OP_SLTU:
+        set_less(t, CC_B, false);
+        return true;
+    case OP_SLTI:
+        set_less(t, CC_L, true);
+        return true;
+    case OP_SLTIU:
+        set_less(t, CC_B, true);
+        return true;
+    case OP_MUL:
+        mul(t, false);
+        return true;
+    case OP_MULW:
+        mul(t, true);
+        return true;
+    case OP_MULH:
+    case OP_MULHU:
+    case OP_MULHSU:
+        mul_high(t);
+        return true;
+    case OP_DIV ... OP_REMU:
+    case OP_DIVW ... OP_REMUW:
+        divide(t);
+        return true;
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,562 @@
+#include "tcg/translate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "weft/log.h"
+
+static struct x64_mem cpu_mem(int32_t disp)
+{
+    return x64_at(RBP, disp);
+}
+
+/* ---- pieces shared by the parts of the translator ---- */
+
+struct cold *tr_cold(struct tr *t, enum cold_kind kind)
+{
+    assert(t->num_cold < TR_MAX_COLD);
+    struct cold *c = &t->cold[t->num_cold++];
+    memset(c, 0, offsetof(struct cold, insn));
+    c->kind = (uint8_t)kind;
+    c->info = INFO(t->off, t->index);
+    return c;
+}
+
+struct cold *tr_cold_interp(struct tr *t)
+{
+    struct cold *c = tr_cold(t, COLD_INTERP);
+    c->insn = t->in;
+    return c;
+}
+
+void tr_interp(struct tr *t)
+{
+    struct cold *c = tr_cold_interp(t);
+    c->from[0] = x64_jmp(&t->e);
+    c->back = t->e.p;
+    t->fp_checked = false;
+    t->boxed = 0;
+}
+
+int tr_src(struct tr *t, unsigned r, int tmp)
+{
+    if (r == 0) {
+        x64_imm_keep_flags(&t->e, tmp, 0);
+        return tmp;
+    }
+    if (host_reg[r] >= 0) {
+        return host_reg[r];
+    }
+    x64_load(&t->e, tmp, cpu_mem(X_DISP(r)));
+    return tmp;
+}
+
+int tr_dst(unsigned rd, int tmp)
+{
+    return rd && host_reg[rd] >= 0 ? host_reg[rd] : tmp;
+}
+
+void tr_put(struct tr *t, unsigned rd, int reg)
+{
+    if (rd == 0) {
+        return;
+    }
+    if (host_reg[rd] >= 0) {
+        x64_mov(&t->e, host_reg[rd], reg);
+    } else {
+        x64_store(&t->e, cpu_mem(X_DISP(rd)), reg);
+    }
+}
+
+void tr_put_imm(struct tr *t, unsigned rd, int64_t v)
+{
+    if (rd == 0) {
+        return;
+    }
+    if (host_reg[rd] >= 0) {
+        x64_imm(&t->e, host_reg[rd], v);
+    } else if (v >= INT32_MIN && v <= INT32_MAX) {
+        x64_store_imm(&t->e, cpu_mem(X_DISP(rd)), (int32_t)v);
+    } else {
+        x64_imm(&t->e, RAX, v);
+        x64_store(&t->e, cpu_mem(X_DISP(rd)), RAX);
+    }
+}
+
+void tr_pc(struct tr *t, int reg, int64_t off)
+{
+    x64_load(&t->e, reg, cpu_mem(CPU_DISP(pc_page)));
+    if (off >= INT32_MIN && off <= INT32_MAX) {
+        if (off) {
+            x64_alu_imm(&t->e, true, ALU_ADD, reg, (int32_t)off);
+        }
+    } else {
+        int tmp = reg == RDX ? RCX : RDX;
+        x64_imm(&t->e, tmp, off);
+        x64_alu(&t->e, true, ALU_ADD, reg, tmp);
+    }
+}
+
+/* Pads so that a 4-byte displacement `skip` bytes from here lies in one cache line: it is patched while others run. */
+static void align_patch(struct x64 *e, unsigned skip)
+{
+    while ((((uintptr_t)e->p + skip) & 63) > 60) {
+        x64_b(e, 0x90);
+    }
+}
+
+static void goto_far(struct tr *t, int64_t off)
+{
+    struct x64 *e = &t->e;
+    struct cold *c = tr_cold(t, COLD_LINK);
+    c->imm = (int32_t)off;
+    x64_load(e, RAX, cpu_mem(CPU_DISP(pc_page)));
+    x64_alu_imm(e, true, ALU_ADD, RAX, (int32_t)(off & (int64_t)GUEST_PAGE_MASK));
+    align_patch(e, 3);
+    /* cmp rax, [r15 + code_va[0]]: id 0 never matches; linking writes the id's displacement. */
+    x64_alu_rm(e, true, ALU_CMP, RAX, x64_at(R15, CTX_CODE_VA));
+    c->guard = e->p - 4;
+    c->from[0] = x64_jcc(e, CC_NE);
+    x64_store(e, cpu_mem(CPU_DISP(pc_page)), RAX);
+    align_patch(e, 1);
+    c->from[1] = x64_jmp(e);
+}
+
+void tr_goto(struct tr *t, int64_t off)
+{
+    if (off >= 0 && off < (int64_t)GUEST_PAGE_SIZE) {
+        align_patch(&t->e, 1);
+        t->direct[t->num_direct].off = (uint16_t)off;
+        t->direct[t->num_direct++].patch = x64_jmp(&t->e);
+    } else if (off >= INT32_MIN && off <= INT32_MAX) {
+        goto_far(t, off);
+    } else {
+        tr_pc(t, RAX, off);
+        x64_jmp_to(&t->e, t->stubs->lookup);
+    }
+}
+
+/* ---- control flow ---- */
+
+static void tr_branch(struct tr *t)
+{
+    static const uint8_t cc[] = {CC_E, CC_NE, CC_L, CC_GE, CC_B, CC_AE};
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    enum x64_cc c = cc[in->op - OP_BEQ];
+    int64_t off = (int64_t)t->off + in->imm;
+    if (in->rs2 == 0) {
+        int a = tr_src(t, in->rs1, RAX);
+        x64_test(e, true, a, a);
+        /* test clears CF and OF: b never taken, ae always; l and ge look at the sign. */
+    } else if (in->rs1 != 0 && host_reg[in->rs1] < 0 && host_reg[in->rs2] >= 0) {
+        x64_rm(e, true, 0x39, host_reg[in->rs2], cpu_mem(X_DISP(in->rs1)));
+    } else {
+        int a = tr_src(t, in->rs1, RAX);
+        if (host_reg[in->rs2] >= 0) {
+            x64_alu(e, true, ALU_CMP, a, host_reg[in->rs2]);
+        } else {
+            x64_alu_rm(e, true, ALU_CMP, a, cpu_mem(X_DISP(in->rs2)));
+        }
+    }
+    if (off >= 0 && off < (int64_t)GUEST_PAGE_SIZE) {
+        align_patch(e, 2);
+        t->direct[t->num_direct].off = (uint16_t)off;
+        t->direct[t->num_direct++].patch = x64_jcc(e, c);
+    } else {
+        uint8_t *skip = x64_jcc8(e, (enum x64_cc)(c ^ 1));
+        goto_far(t, off);
+        x64_here8(e, skip);
+    }
+}
+
+static void tr_link_register(struct tr *t, unsigned rd)
+{
+    if (rd) {
+        int d = tr_dst(rd, RCX);
+        tr_pc(t, d, t->off + t->in.len);
+        tr_put(t, rd, d);
+    }
+}
+
+/* rax = target. Probes the jump cache. */
+static void jump_indirect(struct tr *t)
+{
+    struct x64 *e = &t->e;
+    _Static_assert(sizeof(struct jc_entry) == 16 && JC_SIZE == 4096, "index below");
+    x64_mov32(e, RCX, RAX);
+    x64_alu_imm(e, false, ALU_AND, RCX, (JC_SIZE - 1) << 1);
+    x64_shift_imm(e, false, SH_SHL, RCX, 3);
+    x64_alu_rm(e, true, ALU_CMP, RAX, x64_idx(R15, RCX, CTX_JC));
+    x64_b(e, 0x0f);
+    x64_b(e, 0x80 | CC_NE);
+    x64_rel32(e, t->stubs->lookup);
+    x64_alu_imm(e, true, ALU_AND, RAX, -4096);
+    x64_store(e, cpu_mem(CPU_DISP(pc_page)), RAX);
+    x64_rm(e, false, 0xff, 4, x64_idx(R15, RCX, CTX_JC + 8));
+}
+
+static void tr_jalr(struct tr *t)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    int b = tr_src(t, in->rs1, RAX);
+    if (b != RAX) {
+        if (in->imm) {
+            x64_lea(e, RAX, x64_at(b, in->imm));
+        } else {
+            x64_mov(e, RAX, b);
+        }
+    } else if (in->imm) {
+        x64_alu_imm(e, true, ALU_ADD, RAX, in->imm);
+    }
+    tr_link_register(t, in->rd);
+    jump_indirect(t);
+}
+
+/* auipc rd, hi; jalr rd2, lo(rd): a direct call or jump. Fused when both lie in the page. */
+static bool fuse_auipc_jalr(struct tr *t)
+{
+    unsigned next = t->off + t->in.len;
+    if (next + 4 > GUEST_PAGE_SIZE) {
+        return false;
+    }
+    uint32_t raw;
+    struct insn n;
+    memcpy(&raw, t->bytes + next, 4);
+    insn_decode(raw, t->cpu->isa_ext, &n);
+    if (n.op != OP_JALR || n.rs1 != t->in.rd || t->in.rd == 0) {
+        return false;
+    }
+    int64_t base = (int64_t)t->off + t->in.imm, target = (base + n.imm) & -2;
+    if (n.rd != t->in.rd) {
+        int d = tr_dst(t->in.rd, RCX);
+        tr_pc(t, d, base);
+        tr_put(t, t->in.rd, d);
+    }
+    t->index++;
+    t->off = next;
+    t->in = n;
+    tr_link_register(t, n.rd);
+    tr_goto(t, target);
+    t->end = true;
+    return true;
+}
+
+bool tr_control(struct tr *t)
+{
+    const struct insn *in = &t->in;
+    switch (in->op) {
+    case OP_BEQ ... OP_BGEU:
+        tr_branch(t);
+        return true;
+    case OP_JAL:
+        tr_link_register(t, in->rd);
+        tr_goto(t, (int64_t)t->off + in->imm);
+        t->end = true;
+        return true;
+    case OP_JALR:
+        tr_jalr(t);
+        t->end = true;
+        return true;
+    case OP_AUIPC:
+        if (!fuse_auipc_jalr(t)) {
+            int d = tr_dst(in->rd, RAX);
+            tr_pc(t, d, (int64_t)t->off + in->imm);
+            tr_put(t, in->rd, d);
+        }
+        return true;
+    case OP_FENCE:
+        /* TSO keeps every order but earlier writes before later reads: pred W (bit 4) with succ R (bit 1), unless
+         * it is fence.tso (fm = 8). */
+        if ((in->imm & 0x10) && (in->imm & 0x2) && (in->imm >> 8 & 15) != 8) {
+            x64_b(&t->e, 0xf0);
+            x64_alu_mem_imm(&t->e, false, ALU_OR, x64_at(RSP, 0), 0);
+        }
+        return true;
+    case OP_ECALL:
+    case OP_EBREAK:
+    case OP_MRET:
+    case OP_SRET:
+    case OP_ILLEGAL: {
+        struct cold *c = tr_cold_interp(t);
+        c->from[0] = x64_jmp(&t->e);
+        t->end = true;
+        return true;
+    }
+    case OP_WFI:
+    case OP_FENCE_I:
+    case OP_PAUSE:
+    case OP_WRS_NTO:
+    case OP_WRS_STO:
+    case OP_SFENCE_VMA:
+        tr_interp(t);
+        tr_goto(t, t->off + in->len);
+        t->end = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---- cold paths ---- */
+
+static void cold_emit_memory(struct tr *t, struct cold *c)
+{
+    struct x64 *e = &t->e;
+    if (c->kind == COLD_STORE) {
+        if (c->fp) {
+            x64_vex(e, 1, 1, true, 0x7e, c->value, 0, RCX); /* vmovq rcx, xmm */
+        } else if (c->value != RCX) {
+            x64_mov(e, RCX, c->value);
+        } else {
+            x64_load(e, RCX, x64_at(RBP, c->reload));
+        }
+    }
+    if (c->ea_reg != RAX || c->imm) {
+        x64_lea(e, RAX, x64_at(c->ea_reg, c->imm));
+    }
+    x64_imm_keep_flags(e, RDX, c->info);
+    x64_call_to(e, c->kind == COLD_STORE ? t->stubs->store[c->mem] : t->stubs->load[c->mem]);
+    if (c->kind == COLD_LOAD) {
+        if (c->fp) {
+            x64_vex(e, 1, 1, true, 0x6e, c->value, 0, RAX); /* vmovq xmm, rax */
+        } else {
+            x64_mov(e, c->value, RAX);
+        }
+    }
+    x64_jmp_to(e, c->back);
+}
+
+static void cold_emit_interp(struct tr *t, struct cold *c)
+{
+    struct x64 *e = &t->e;
+    x64_b(e, 0x48); /* lea rax, [rip + insn] */
+    x64_b(e, 0x8d);
+    x64_b(e, 0x05);
+    uint8_t *at = e->p;
+    x64_d(e, 0);
+    x64_imm_keep_flags(e, RDX, c->info);
+    x64_call_to(e, t->stubs->interp);
+    if (c->back) {
+        x64_jmp_to(e, c->back);
+    } else {
+        x64_b(e, 0x0f); /* ud2: the instruction never goes on */
+        x64_b(e, 0x0b);
+    }
+    while ((uintptr_t)e->p & 3) {
+        x64_b(e, 0);
+    }
+    x64_patch(at, e->p);
+    memcpy(e->p, &c->insn, sizeof(c->insn));
+    e->p += sizeof(c->insn);
+}
+
+static void cold_emit_link(struct tr *t, struct cold *c)
+{
+    struct x64 *e = &t->e;
+    x64_imm_keep_flags(e, RDX, (uint32_t)c->imm);
+    x64_call_to(e, t->stubs->link);
+    struct link_site site = {.id = t->page->id};
+    uint8_t *patch = c->from[1] ? c->from[1] : c->from[0];
+    site.patch = (int32_t)(patch - e->p);
+    site.guard = c->guard ? (int32_t)(c->guard - e->p) : 0;
+    memcpy(e->p, &site, sizeof(site));
+    e->p += sizeof(site);
+}
+
+static void cold_emit(struct tr *t, struct cold *c)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (c->from[i]) {
+            x64_patch(c->from[i], t->e.p);
+        }
+    }
+    switch (c->kind) {
+    case COLD_LOAD:
+    case COLD_STORE:
+        cold_emit_memory(t, c);
+        break;
+    case COLD_INTERP:
+        cold_emit_interp(t, c);
+        break;
+    case COLD_FP_EXIT:
+        x64_imm_keep_flags(&t->e, RDX, c->info);
+        x64_jmp_to(&t->e, t->stubs->interp_exit);
+        break;
+    case COLD_BUDGET:
+        x64_imm_keep_flags(&t->e, RDX, c->info);
+        x64_jmp_to(&t->e, t->stubs->budget);
+        break;
+    case COLD_LINK:
+        cold_emit_link(t, c);
+        break;
+    }
+}
+
+/* ---- blocks and units ---- */
+
+static void block_begin(struct tr *t)
+{
+    t->index = 0;
+    t->fp_checked = false;
+    t->boxed = 0;
+    t->bb_cold = t->num_cold;
+    t->entry[t->num_entries].off = (uint16_t)t->off;
+    t->entry[t->num_entries++].code = t->e.p;
+    x64_b(&t->e, 0x49); /* sub r14, imm8 */
+    x64_b(&t->e, 0x83);
+    x64_b(&t->e, 0xee);
+    t->bb_sub = t->e.p;
+    x64_b(&t->e, 0);
+    struct cold *c = tr_cold(t, COLD_BUDGET);
+    c->from[0] = x64_jcc(&t->e, CC_S);
+}
+
+/* `index` instructions are in the block: fix its count, and in its cold paths index -> instructions left. */
+static void block_end(struct tr *t)
+{
+    *t->bb_sub = (uint8_t)t->index;
+    for (unsigned i = t->bb_cold; i < t->num_cold; i++) {
+        struct cold *c = &t->cold[i];
+        c->info = INFO(INFO_OFF(c->info), t->index - INFO_LEFT(c->info));
+    }
+}
+
+static uint8_t *known_code(struct tr *t, unsigned off)
+{
+    for (unsigned i = 0; i < t->num_entries; i++) {
+        if (t->entry[i].off == off) {
+            return t->entry[i].code;
+        }
+    }
+    uint32_t code = code_page_find(t->page, off);
+    return code ? t->cc->rw + code : NULL;
+}
+
+static void resolve_direct(struct tr *t)
+{
+    for (unsigned i = 0; i < t->num_direct; i++) {
+        uint8_t *code = known_code(t, t->direct[i].off);
+        if (code) {
+            x64_patch(t->direct[i].patch, code);
+        } else {
+            struct cold *c = tr_cold(t, COLD_LINK);
+            c->from[0] = t->direct[i].patch;
+            c->imm = t->direct[i].off;
+        }
+    }
+}
+
+static void translate_insn(struct tr *t)
+{
+    if (!tr_integer(t) && !tr_memory(t) && !tr_control(t) && !tr_float(t) && !tr_atomic(t) && !tr_bitmanip(t)) {
+        tr_interp(t);
+    }
+}
+
+static bool ends_block(const struct insn *in)
+{
+    return in->op >= OP_BEQ && in->op <= OP_BGEU;
+}
+
+static void log_unit(struct tr *t, unsigned from, const uint8_t *code, const uint8_t *end)
+{
+    char text[128];
+    if (log_on(LOG_IN_ASM)) {
+        log_write("----------------\nIN: page 0x%llx\n", (unsigned long long)t->page->gpa);
+        for (unsigned off = from; off < t->off;) {
+            uint32_t raw = 0;
+            memcpy(&raw, t->bytes + off, off + 4 <= GUEST_PAGE_SIZE ? 4 : 2);
+            struct insn in;
+            insn_decode(raw, t->cpu->isa_ext, &in);
+            insn_format(&in, t->page->gpa + off, text, sizeof(text));
+            log_write("0x%08llx:  %08x  %s\n", (unsigned long long)(t->page->gpa + off), in.raw, text);
+            off += in.len;
+        }
+    }
+    if (log_on(LOG_OUT_ASM)) {
+        log_write("OUT: [size=%ld] page 0x%llx+0x%x at %p\n", (long)(end - code), (unsigned long long)t->page->gpa,
+                  from, (const void *)codecache_to_rx(t->cc, code));
+        for (const uint8_t *p = code; p < end; p++) {
+            log_write("%02x%s", *p, (p - code) % 32 == 31 || p + 1 == end ? "\n" : "");
+        }
+    }
+}
+
+/* Straight-line translation from t->off until the unit ends; all blocks closed. Returns the instructions done. */
+static unsigned translate_run(struct tr *t)
+{
+    unsigned insns = 0;
+    block_begin(t);
+    for (;;) {
+        uint32_t raw = 0;
+        bool last_half = t->off + 4 > GUEST_PAGE_SIZE;
+        if (t->off < GUEST_PAGE_SIZE) {
+            memcpy(&raw, t->bytes + t->off, last_half ? 2 : 4);
+        }
+        bool known = t->index > 0 && t->off < GUEST_PAGE_SIZE && known_code(t, t->off);
+        bool crosses = t->off < GUEST_PAGE_SIZE && last_half && insn_length(raw) == 4;
+        if (insns >= TR_MAX_INSNS || t->off >= GUEST_PAGE_SIZE || known || (crosses && t->index > 0)) {
+            tr_goto(t, t->off);
+            break;
+        }
+        if (crosses) {
+            /* The dispatcher fetches an instruction that crosses the page and has it interpreted. */
+            t->index = 1;
+            struct cold *c = tr_cold(t, COLD_FP_EXIT);
+            c->info = INFO(t->off, 0);
+            c->from[0] = x64_jmp(&t->e);
+            insns++;
+            break;
+        }
+        insn_decode(raw, t->cpu->isa_ext, &t->in);
+        translate_insn(t);
+        insns++;
+        t->index++;
+        t->off += t->in.len;
+        if (t->end) {
+            break;
+        }
+        if (ends_block(&t->in)) {
+            block_end(t);
+            if (insns < TR_MAX_INSNS && t->off < GUEST_PAGE_SIZE && !known_code(t, t->off)) {
+                block_begin(t);
+            } else {
+                tr_goto(t, t->off);
+                t->index = 0;
+                t->bb_cold = t->num_cold;
+                return insns;
+            }
+        }
+    }
+    block_end(t);
+    return insns;
+}
+
+void translate_unit(struct tr *t, struct code_page *page, unsigned off)
+{
+    struct tcg_cpu *tc = t->cpu->tcg;
+    t->e.p = tc->chunk;
+    t->page = page;
+    t->bytes = ram_ptr(t->cpu->ram, page->gpa);
+    t->off = off;
+    t->end = false;
+    t->num_cold = t->num_entries = t->num_direct = 0;
+    unsigned insns = translate_run(t);
+    resolve_direct(t);
+    for (unsigned i = 0; i < t->num_cold; i++) {
+        cold_emit(t, &t->cold[i]);
+    }
+    assert(t->e.p < tc->chunk_end);
+    if (log_mask & (LOG_IN_ASM | LOG_OUT_ASM)) {
+        log_unit(t, off, tc->chunk, t->e.p);
+    }
+    page->regions |= 1u << tc->chunk_region;
+    for (unsigned i = 0; i < t->num_entries; i++) {
+        code_page_publish(page, t->entry[i].off, (uint32_t)(t->entry[i].code - t->cc->rw));
+    }
+    t->cpu->stats.blocks_translated += t->num_entries;
+    t->cpu->stats.insns_translated += insns;
+    t->cpu->stats.code_bytes += (uint64_t)(t->e.p - tc->chunk);
+    tc->chunk = t->e.p;
+}

@@ -1,0 +1,160 @@
+/*
+ * T1: the one-pass translator, riscv64 -> x86-64.
+ *
+ * Registers inside generated code:
+ *     rbp = &cpu->x[16]   r15 = cpu->ctx   r14 = budget   rax rcx rdx xmm0-2 = scratch
+ *     the guest registers of HOST_REG / HOST_XMM live in host registers across blocks; all others in memory.
+ * Nothing is kept in a register that memory does not describe at an instruction's edge, so every trap is precise: what
+ * a faulting call site needs (page offset of the instruction, instructions of its block not yet retired) is an
+ * immediate in its cold path.
+ *
+ * A unit is a run of basic blocks in straight line. Each block starts with `sub r14, n; js out`: it counts instructions
+ * exactly and is the interrupt check. Blocks do not know their virtual address, only their page offset:
+ * cpu->pc_page holds the virtual page of the running code, so that one translation serves all address spaces.
+ */
+#ifndef WEFT_TCG_TRANSLATE_H
+#define WEFT_TCG_TRANSLATE_H
+
+#include "tcg/codecache.h"
+#include "tcg/insn.h"
+#include "tcg/x64.h"
+
+/* Why generated code was left; the value of tcg_enter. */
+enum tcg_exit {
+    TCG_EXIT_BUDGET, /* the slice is used up; pc set */
+    TCG_EXIT_LOOKUP, /* pc set, no code known for it */
+    TCG_EXIT_LINK,   /* as LOOKUP; cpu->scratch[0] = address of the site's struct link_site */
+    TCG_EXIT_INTERP, /* pc set: interpret one instruction there */
+    TCG_EXIT_EVENT,  /* an instruction ended the block: trap, privilege change, ...; pc set */
+    TCG_EXIT_WFI,
+    TCG_EXIT_YIELD,
+    TCG_EXIT_FENCE_I,
+};
+
+/* Immediate of a call site: what is needed to be precise. */
+#define INFO(off, left) ((uint32_t)(off) | (uint32_t)(left) << 12)
+#define INFO_OFF(info) ((info)&0xfff)
+#define INFO_LEFT(info) ((info) >> 12)
+
+/* Behind the call of the link stub. */
+struct link_site {
+    int32_t patch; /* where the displacement to patch lies, relative to this struct */
+    int32_t guard; /* where the code_va displacement lies (jumps to another page), or 0 */
+    uint32_t id;   /* of the page the site is in */
+} __attribute__((packed));
+
+#define CPU_DISP(field) ((int32_t)offsetof(struct cpu, field) - 128)
+#define X_DISP(r) ((int32_t)(r)*8 - 128)
+#define F_DISP(r) (CPU_DISP(f) + (int32_t)(r)*8)
+#define CTX_RTAG ((int32_t)offsetof(struct tlb_ctx, rtag))
+#define CTX_WTAG ((int32_t)offsetof(struct tlb_ctx, wtag))
+#define CTX_ADDEND ((int32_t)offsetof(struct tlb_ctx, addend))
+#define CTX_JC ((int32_t)offsetof(struct tlb_ctx, jc))
+#define CTX_CODE_VA ((int32_t)offsetof(struct tlb_ctx, code_va))
+
+extern const int8_t host_reg[32]; /* guest GPR -> host register, or X64_NOREG */
+extern const int8_t host_xmm[32]; /* guest FPR -> xmm, or X64_NOREG */
+
+enum mem_kind { MEM_U8, MEM_S8, MEM_U16, MEM_S16, MEM_U32, MEM_S32, MEM_64, MEM_KINDS };
+
+/* Code made once, at the start of the cache. Addresses are those of the rw alias, but for enter and leave. */
+struct stubs {
+    uint32_t (*enter)(struct cpu *cpu, void *code);
+    void (*leave)(struct cpu *cpu, uint32_t reason) __attribute__((noreturn));
+    const uint8_t *exit; /* eax = reason, all state in registers */
+    const uint8_t *load[MEM_KINDS], *store[4];
+    const uint8_t *interp, *interp_exit, *budget, *lookup, *link;
+    size_t size; /* bytes of all stubs */
+};
+
+enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320 };
+
+enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, COLD_LINK };
+
+/* Code off the hot path, emitted behind the unit. */
+struct cold {
+    uint8_t kind, mem, ea_reg, value; /* ea_reg: base host register of the effective address; value: register */
+    bool fp;                          /* value is an xmm register */
+    uint8_t *from[2];                 /* displacements that lead here */
+    uint8_t *back;                    /* where it goes on, or NULL */
+    uint32_t info;
+    int32_t reload;   /* COLD_STORE: where rbp-relative the value lies, when `value` is rcx */
+    int32_t imm;      /* of the effective address; target offset of links */
+    uint8_t *guard;   /* COLD_LINK: displacement of the code_va compare, or NULL */
+    struct insn insn; /* COLD_INTERP */
+};
+
+struct tr {
+    struct x64 e;
+    struct cpu *cpu;
+    struct codecache *cc;
+    const struct stubs *stubs;
+    struct code_page *page;
+    const uint8_t *bytes; /* of the page, host address */
+    struct insn in;
+    unsigned off;     /* page offset of `in` */
+    unsigned index;   /* of `in` in its block */
+    uint8_t *bb_sub;  /* immediate of the block's sub */
+    unsigned bb_cold; /* first cold path of the block */
+    bool end;         /* `in` ended the unit */
+    bool fp_checked;  /* fp_fast was tested in this block */
+    uint32_t boxed;   /* FPRs known to hold a NaN-boxed single */
+    unsigned num_cold, num_entries, num_direct;
+    struct cold cold[TR_MAX_COLD];
+    struct {
+        uint16_t off;
+        uint8_t *code;
+    } entry[TR_MAX_INSNS + 1];
+    struct {
+        uint16_t off;
+        uint8_t *patch;
+    } direct[TR_MAX_INSNS * 2]; /* jumps inside the page */
+};
+
+void stubs_create(struct codecache *cc, struct stubs *s);
+extern struct stubs tcg_stubs; /* (c) after tcg_create */
+
+/* Translates from page offset `off` on and publishes the blocks. page->lock held, codecache_room done. */
+void translate_unit(struct tr *t, struct code_page *page, unsigned off);
+
+/* ---- between the parts of the translator ---- */
+
+struct cold *tr_cold(struct tr *t, enum cold_kind kind);
+/* Runs `in` by the interpreter in line, and goes on behind it unless it jumped. */
+void tr_interp(struct tr *t);
+/* A cold path that runs `in` by the interpreter: jump there with a displacement in from[0]. */
+struct cold *tr_cold_interp(struct tr *t);
+/* Host register that holds guest register r now; loads it into tmp when it lives in memory. */
+int tr_src(struct tr *t, unsigned r, int tmp);
+/* Where to compute guest register rd: its host register, or tmp. */
+int tr_dst(unsigned rd, int tmp);
+/* Ends a computation begun with tr_dst. */
+void tr_put(struct tr *t, unsigned rd, int reg);
+/* rd = constant. */
+void tr_put_imm(struct tr *t, unsigned rd, int64_t v);
+/* rax = virtual address of page offset `off` (may be outside the page). */
+void tr_pc(struct tr *t, int reg, int64_t off);
+/* Direct jump to page offset `off` of this or another page. */
+void tr_goto(struct tr *t, int64_t off);
+
+/* Emits the TLB probe for guest address x[base] + imm and returns the operand of the access; the cold path `c` gets the
+ * address and is jumped to on a miss. Clobbers rax, rcx, rdx. */
+struct x64_mem tr_probe(struct tr *t, struct cold *c, unsigned base, int32_t imm, unsigned size, bool store);
+/* Leaves the block for the interpreter unless the FPU may be used as it is; once per block. */
+void tr_fp_check(struct tr *t);
+
+bool tr_integer(struct tr *t); /* false: not one of its instructions */
+bool tr_bitmanip(struct tr *t);
+bool tr_memory(struct tr *t);
+bool tr_atomic(struct tr *t);
+bool tr_float(struct tr *t);
+bool tr_control(struct tr *t);
+
+/* Called from generated code. */
+struct value_ok {
+    uint64_t value, ok;
+};
+void tcg_leave(struct cpu *cpu, enum tcg_exit reason) __attribute__((noreturn));
+void *tcg_lookup_fast(struct cpu *cpu, gva_t va);
+
+#endif
