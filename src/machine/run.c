@@ -1,9 +1,362 @@
-/* The life of one machine, from its config to its end. */
-#include "weft/machine.h"
+/*
+ * The life of one machine, from its config to its end:
+ *
+ *   1. read the files the command line names           (mistakes end here, before anything of the guest exists)
+ *   2. plan the placement; map RAM, bind it, preallocate it
+ *   3. harts, devices, images and FDT
+ *   4. vCPU threads; the main loop runs until the guest, the operator or a signal ends it; a reset repeats the rest
+ *      of 3 with all harts stopped
+ *   5. stop the harts, end their threads, write the report, give everything back
+ */
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "virt.h"
+#include "weft/log.h"
+#include "weft/placement.h"
+
+struct run {
+    struct machine m; /* first: machine_request_* get from it to the rest */
+    struct boot boot;
+    struct loop_bh *request_bh; /* carries requests to the main loop */
+    pthread_mutex_t request_lock;
+    int signal_fd;
+    sigset_t old_mask;
+    uint64_t started_ns;
+};
+
+/* ---- requests from anywhere ---- */
+
+static void request(struct machine *m, int state, int status)
+{
+    struct run *r = (struct run *)m;
+    pthread_mutex_lock(&r->request_lock);
+    if (atomic_load(&m->state) != MACHINE_SHUTDOWN) { /* the first shutdown stands */
+        if (state == MACHINE_SHUTDOWN) {
+            m->exit_status = status;
+        }
+        atomic_store(&m->state, state);
+    }
+    pthread_mutex_unlock(&r->request_lock);
+    loop_bh_schedule(r->request_bh);
+}
+
+void machine_request_shutdown(struct machine *m, int exit_status)
+{
+    request(m, MACHINE_SHUTDOWN, exit_status);
+}
+
+void machine_request_reset(struct machine *m)
+{
+    request(m, m->cfg->no_reboot ? MACHINE_SHUTDOWN : MACHINE_RESET, 0);
+}
+
+static void reset(struct run *r)
+{
+    struct machine *m = &r->m;
+    struct error err = {0};
+    cpu_stop_all(m);
+    virt_devices_reset(m);
+    if (!boot_place(&r->boot, m, &err)) {
+        error_report(&err);
+        machine_request_shutdown(m, 1);
+        return;
+    }
+    int was = MACHINE_RESET;
+    atomic_compare_exchange_strong(&m->state, &was, MACHINE_RUNNING); /* unless a shutdown came meanwhile */
+    cpu_resume_all(m);
+}
+
+static void serve_requests(void *opaque)
+{
+    struct run *r = opaque;
+    switch (atomic_load(&r->m.state)) {
+    case MACHINE_SHUTDOWN:
+        loop_stop(r->m.loop);
+        break;
+    case MACHINE_RESET:
+        reset(r);
+        break;
+    }
+}
+
+/* ---- signals ---- */
+
+static void signal_ready(void *opaque, unsigned events)
+{
+    struct run *r = opaque;
+    struct signalfd_siginfo info;
+    if (read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        machine_request_shutdown(&r->m, 128 + (int)info.ssi_signo);
+    }
+}
+
+/* Blocked before any other thread exists, so that all inherit the mask and the main loop alone is told. */
+static void signals_block(struct run *r)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, &r->old_mask);
+    r->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    assert(r->signal_fd >= 0);
+    int rc = loop_fd(r->m.loop, r->signal_fd, LOOP_READ, signal_ready, r);
+    assert(rc == 0);
+}
+
+static void signals_restore(struct run *r)
+{
+    if (r->signal_fd >= 0) {
+        loop_fd(r->m.loop, r->signal_fd, 0, NULL, NULL);
+        close(r->signal_fd);
+        r->signal_fd = -1;
+        pthread_sigmask(SIG_SETMASK, &r->old_mask, NULL);
+    }
+}
+
+/* ---- memory ---- */
+
+static bool place_memory(struct machine *m, struct error *err)
+{
+    const struct machine_config *cfg = m->cfg;
+    for (unsigned i = 0; i < m->ram.num_ranges; i++) {
+        const struct ram_range *range = &m->ram.range[i];
+        int backend = cfg->node[range->node].backend;
+        void *addr = ram_ptr(&m->ram, range->base);
+        if (!placement_bind_memory(m->placement, range->node, addr, range->size, err)) {
+            return false;
+        }
+        if (backend >= 0 && cfg->backend[backend].prealloc &&
+            !placement_prealloc(m->placement, range->node, addr, range->size, cfg->backend[backend].prealloc_threads,
+                                NULL, NULL, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- harts ---- */
+
+static uint64_t hart_bytes(void)
+{
+    return (sizeof(struct cpu) + GUEST_PAGE_SIZE - 1) & GUEST_PAGE_MASK;
+}
+
+static unsigned node_of_hart(const struct machine_config *cfg, unsigned hart)
+{
+    for (unsigned n = 0; n < cfg->num_nodes; n++) {
+        if (bitmap_test(&cfg->node[n].cpus, hart)) {
+            return n;
+        }
+    }
+    return 0;
+}
+
+static bool create_hart(struct machine *m, unsigned hart, struct error *err)
+{
+    const struct machine_config *cfg = m->cfg;
+    struct cpu *cpu =
+        mmap(NULL, hart_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* zero, aligned */
+    if (cpu == MAP_FAILED) {
+        return error_set_errno(err, errno, "-smp: there is no memory for hart %u", hart);
+    }
+    m->cpus[hart] = cpu;
+    m->num_cpus = hart + 1;
+    cpu->hart = hart;
+    cpu->node = node_of_hart(cfg, hart);
+    for (unsigned e = 0; e < EXT_COUNT; e++) {
+        cpu->isa_ext |= (uint64_t)cfg->ext[e] << e;
+    }
+    cpu->misa_reset = 2ull << 62 | 1 << ('I' - 'A') | 1 << ('M' - 'A') | 1 << ('A' - 'A') | 1 << ('F' - 'A') |
+                      1 << ('D' - 'A') | 1 << ('C' - 'A') | 1 << ('S' - 'A') | 1 << ('U' - 'A');
+    cpu->builtin_sbi = cfg->bios_kind == BIOS_BUILTIN;
+    cpu->machine = m;
+    cpu->bus = &m->bus;
+    cpu->ram = &m->ram;
+    atomic_store(&cpu->mtimecmp, UINT64_MAX);
+    atomic_store(&cpu->stimecmp, UINT64_MAX);
+    atomic_store(&cpu->hart_state, HART_STOPPED);
+    tlb_create(cpu);
+    return tcg_cpu_create(cpu, err);
+}
+
+static bool create_harts(struct machine *m, struct error *err)
+{
+    if (!tcg_create(m, err)) {
+        return false;
+    }
+    for (unsigned h = 0; h < m->cfg->smp.cpus; h++) {
+        if (!create_hart(m, h, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void destroy_harts(struct machine *m)
+{
+    for (unsigned h = 0; h < m->num_cpus; h++) {
+        tcg_cpu_destroy(m->cpus[h]);
+        tlb_destroy(m->cpus[h]);
+        munmap(m->cpus[h], hart_bytes());
+        m->cpus[h] = NULL;
+    }
+    m->num_cpus = 0;
+    if (m->tcg_data) {
+        tcg_destroy(m);
+    }
+}
+
+/* ---- start and end ---- */
+
+/* What the operator asked to see of the placement, read back from the kernel. */
+static void show_placement(struct machine *m)
+{
+    const struct machine_config *cfg = m->cfg;
+    struct proof proof;
+    struct error err = {0};
+    if (!cfg->report && !cfg->json && !(cfg->log_mask & LOG_PLACE)) {
+        return;
+    }
+    if (!placement_verify(m->placement, NULL, &proof, &err)) {
+        log_warn("the placement cannot be read back: %s", err.text);
+        return;
+    }
+    placement_print(m->placement, &proof, stderr, cfg->json ? PLACE_JSON : PLACE_TEXT);
+    proof_fini(&proof);
+}
+
+static bool start(struct run *r, struct error *err)
+{
+    struct machine *m = &r->m;
+    const struct machine_config *cfg = m->cfg;
+    m->placement = placement_create(cfg, -1, err);
+    if (!m->placement) {
+        return false;
+    }
+    placement_bind_thread(m->placement, PLACE_MAIN, 0, 0, "weft", err);
+    if (err->set || !ram_create(&m->ram, cfg, VIRT_DRAM_BASE, err) || !place_memory(m, err)) {
+        return false;
+    }
+    m->bus.ram = &m->ram;
+    m->accel = cfg->icount || cfg->thread == ACCEL_THREAD_SINGLE ? &accel_rr : &accel_mttcg;
+    if (!create_harts(m, err) || !virt_devices_create(m, err) || !boot_place(&r->boot, m, err)) {
+        return false;
+    }
+    m->clock_base_ns = loop_now_ns();
+    atomic_store(&m->state, cfg->start_paused ? MACHINE_PAUSED : MACHINE_RUNNING);
+    return m->accel->create_vcpu_threads(m, err);
+}
+
+/* Stops the harts, reads back where everything was, ends the threads, reports. */
+static void end_threads(struct run *r)
+{
+    struct machine *m = &r->m;
+    struct proof proof;
+    struct error err = {0};
+    cpu_stop_all(m);
+    uint64_t run_ns = loop_now_ns() - r->started_ns;
+    bql_lock();
+    virt_devices_flush(m);
+    bql_unlock();
+    bool report = report_wanted(m), have_proof = report && placement_verify(m->placement, NULL, &proof, &err);
+    cpu_threads_destroy(m);
+    if (report) {
+        report_write(m, run_ns, have_proof ? &proof : NULL);
+    }
+    if (have_proof) {
+        proof_fini(&proof);
+    }
+}
+
+static void finish(struct run *r)
+{
+    struct machine *m = &r->m;
+    if (m->accel_data) {
+        end_threads(r);
+    }
+    signals_restore(r);
+    if (m->loop) {
+        bql_lock();
+        virt_devices_destroy(m);
+        bql_unlock();
+    }
+    destroy_harts(m);
+    if (m->placement) {
+        placement_destroy(&m->placement);
+    }
+    if (m->ram.host) {
+        ram_destroy(&m->ram);
+    }
+    if (r->request_bh) {
+        loop_bh_destroy(&r->request_bh);
+    }
+    if (m->loop) {
+        loop_destroy(&m->loop);
+    }
+    boot_free(&r->boot);
+    pthread_mutex_destroy(&r->request_lock);
+}
+
+/* -dumpdtb: writes the tree of this command line and ends, as QEMU does. */
+static int dump_dtb(const struct machine_config *cfg, struct error *err)
+{
+    struct virt_chosen chosen = {0};
+    void *blob;
+    uint64_t size;
+    if (!virt_fdt_build(cfg, &chosen, &blob, &size, err)) {
+        return 1;
+    }
+    FILE *f = fopen(cfg->dumpdtb, "wb");
+    bool written = f && fwrite(blob, 1, size, f) == size;
+    if (f && fclose(f) != 0) {
+        written = false;
+    }
+    if (!written) {
+        error_set_errno(err, errno, "-machine dumpdtb=%s: cannot be written; name a file that can", cfg->dumpdtb);
+    }
+    free(blob);
+    return written ? 0 : 1;
+}
 
 int machine_run(const struct machine_config *cfg, struct error *err)
 {
-    error_set(err, "-kernel %.256s: this build of weft has no board to start it on; add --dry-run to see the machine",
-              cfg->kernel);
-    return 1;
+    if (cfg->dumpdtb[0]) {
+        return dump_dtb(cfg, err);
+    }
+    struct run *r = calloc(1, sizeof(*r));
+    assert(r);
+    struct machine *m = &r->m;
+    m->cfg = cfg;
+    r->signal_fd = -1;
+    pthread_mutex_init(&r->request_lock, NULL);
+    if (!boot_load_files(&r->boot, cfg, err)) {
+        boot_free(&r->boot);
+        pthread_mutex_destroy(&r->request_lock);
+        free(r);
+        return 1;
+    }
+    m->loop = loop_create("main", true);
+    r->request_bh = loop_bh_create(m->loop, serve_requests, r);
+    signals_block(r);
+    r->started_ns = loop_now_ns();
+    int status = 1;
+    if (start(r, err)) {
+        show_placement(m);
+        loop_run(m->loop);
+        status = m->exit_status;
+    }
+    finish(r);
+    free(r);
+    return status;
 }
