@@ -9,6 +9,7 @@
 #include "cli/verbs.h"
 #include "weft/log.h"
 #include "weft/machine.h"
+#include "weft/placement.h"
 
 /* Answers --help, --version and `-option help`, wherever they stand; false if none was asked for. */
 static bool answer_help(int argc, char **argv)
@@ -81,6 +82,17 @@ static int run(struct machine_config *cfg, struct error *err)
     return status;
 }
 
+/* The placement room reads --place itself; asked here so that a dry run finds its mistakes too. */
+static bool check_place(const struct machine_config *cfg, struct error *err)
+{
+    struct place_options options;
+    if (!place_options_parse(&options, cfg->place, err)) {
+        return false;
+    }
+    place_options_fini(&options);
+    return true;
+}
+
 int verb_run(int argc, char **argv)
 {
     if (answer_help(argc, argv)) {
@@ -94,7 +106,7 @@ int verb_run(int argc, char **argv)
         return 1;
     }
     int status = 1;
-    if (cli_parse_run(argc, argv, cfg, &err)) {
+    if (cli_parse_run(argc, argv, cfg, &err) && check_place(cfg, &err)) {
         if (cfg->dry_run) {
             (cfg->json ? cli_print_json : cli_print_text)(cfg, stdout);
             status = 0;

@@ -184,6 +184,26 @@ START_TEST(warnings)
 }
 END_TEST
 
+/* A pid file that a running process holds is refused and left alone. */
+START_TEST(pidfile_held)
+{
+    int fd = open("pid", O_RDWR | O_CREAT | O_EXCL, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, "1\n", 2), 2);
+    ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+    ck_assert_int_eq(lockf(fd, F_TLOCK, 0), 0);
+    char *words[] = {weft, (char *)"run", (char *)"-kernel", (char *)"kernel", (char *)"-pidfile", (char *)"pid", NULL};
+    ck_assert_int_eq(run(words), 1);
+    ck_assert_msg(strstr(err, "-pidfile pid: another process that runs holds it; name another file") != NULL, "%s",
+                  err);
+    char text[8] = "";
+    ck_assert_int_eq(pread(fd, text, sizeof(text) - 1, 0), 2);
+    ck_assert_str_eq(text, "1\n");
+    close(fd);
+    ck_assert_int_eq(unlink("pid"), 0);
+}
+END_TEST
+
 static void make_folder(void)
 {
     if (!mkdtemp(folder)) {
@@ -245,6 +265,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tc, right, 0, (int)good.count);
     tcase_add_test(tc, answers);
     tcase_add_test(tc, warnings);
+    tcase_add_test(tc, pidfile_held);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
