@@ -448,6 +448,14 @@ static void comparison_make(struct maker *m)
 {
     struct solve_result simple;
     struct plan *plan = m->plan;
+    if (plan->policy != PLACE_MATCH) {
+        /* The other policies are compared as if match had been asked for, in the same units and scales. */
+        struct place_options as_match = *m->opt;
+        as_match.policy = PLACE_MATCH;
+        m->opt = &as_match;
+        problem_make(m);
+        m->opt = NULL;
+    }
     plan->cost_pack = solve_pack(&m->problem, &simple) ? simple.cost : -1;
     plan->cost_spread = solve_spread(&m->problem, &simple) ? simple.cost : -1;
     if (plan->policy != PLACE_MATCH) {

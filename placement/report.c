@@ -94,37 +94,70 @@ static const struct proof_thread *proof_of(const struct proof *proof, const stru
     return NULL;
 }
 
-static bool shown(const struct proof *proof, const struct plan_thread *t)
+/* Main loop's companions mostly have its place; they are then named in one line instead of one each. */
+static bool like_main(const struct plan *plan, const struct plan_thread *t)
 {
-    /* Before a start all kinds are of interest; of a running machine, only the threads there are. */
-    return proof == NULL || proof_of(proof, t) != NULL;
+    const struct plan_thread *main_thread = plan_thread_find(plan, PLACE_MAIN, 0);
+    return main_thread != NULL && t->kind != PLACE_VCPU && t->kind != PLACE_MAIN && t->kind != PLACE_IOTHREAD &&
+           t->bound == main_thread->bound && memcmp(&t->pus, &main_thread->pus, sizeof(t->pus)) == 0;
+}
+
+/* L# of the PUs, which are P#, of a thread's host. */
+static void logical_pus(const struct host_shape *h, const struct plan_thread *t, struct bitmap *out)
+{
+    unsigned host = t->host_node >= 0 ? h->node[t->host_node].host : 0;
+    bitmap_zero(out);
+    bitmap_for_each(p, &t->pus)
+    {
+        const struct host_pu *pu = host_pu_by_os(h, host, (unsigned)p);
+        if (pu != NULL && pu->logical < BITMAP_BITS) {
+            bitmap_set(out, pu->logical);
+        }
+    }
+}
+
+static void thread_print(FILE *out, const struct host_shape *h, const struct plan_thread *t, const struct proof *proof)
+{
+    char a[64], b[256], c[256], guest[16] = "-", line[256];
+    const struct proof_thread *f = proof_of(proof, t);
+    if (t->guest_node >= 0) {
+        snprintf(guest, sizeof(guest), "%d", t->guest_node);
+    }
+    int n =
+        snprintf(line, sizeof(line), "%-14s %-5s %-11s %-18s", t->name, guest,
+                 t->bound ? node_label(h, t->host_node, a, sizeof(a)) : "floats", list_fit(&t->pus, b, sizeof(b), 18));
+    if (f != NULL) {
+        snprintf(line + n, sizeof(line) - (size_t)n, " %-8d %s%s", f->tid,
+                 f->gone ? "ended" : list_fit(&f->found, c, sizeof(c), 12),
+                 f->gone || !f->bound ? ""
+                 : f->ok              ? " as planned"
+                                      : " DEVIATES");
+    } else if (proof == NULL) {
+        struct bitmap logical;
+        logical_pus(h, t, &logical);
+        snprintf(line + n, sizeof(line) - (size_t)n, " %s", list_fit(&logical, c, sizeof(c), 18));
+    }
+    fprintf(out, "%s%s\n", line, t->overcommitted ? " (shared)" : "");
 }
 
 static void threads_print(FILE *out, const struct host_shape *h, const struct plan *plan, const struct proof *proof)
 {
-    char a[64], b[256], c[256];
-    fprintf(out, "\n%-14s %-5s %-11s %-18s%s\n", "thread", "guest", "host node", "PUs P#",
-            proof != NULL ? " tid      read back" : "");
+    fprintf(out, "\n%-14s %-5s %-11s %-18s %s\n", "thread", "guest", "host node", "PUs P#",
+            proof != NULL ? "tid      read back" : "PUs L#");
     for (unsigned i = 0; i < plan->num_threads; i++) {
         const struct plan_thread *t = &plan->thread[i];
-        const struct proof_thread *f = proof_of(proof, t);
-        if (!shown(proof, t)) {
-            continue;
+        /* Before a start all kinds are of interest; of a running machine, only the threads there are. */
+        if (proof == NULL ? !like_main(plan, t) : proof_of(proof, t) != NULL) {
+            thread_print(out, h, t, proof);
         }
-        char guest[16] = "-";
-        if (t->guest_node >= 0) {
-            snprintf(guest, sizeof(guest), "%d", t->guest_node);
-        }
-        fprintf(out, "%-14s %-5s %-11s %-18s", t->name, guest,
-                t->bound ? node_label(h, t->host_node, a, sizeof(a)) : "floats", list_fit(&t->pus, b, sizeof(b), 18));
-        if (f != NULL) {
-            fprintf(out, " %-8d %s%s", f->tid, f->gone ? "ended" : list_fit(&f->found, c, sizeof(c), 12),
-                    f->gone || !f->bound ? ""
-                    : f->ok              ? " as planned"
-                                         : " DEVIATES");
-        }
-        fprintf(out, "%s\n", t->overcommitted ? " (overcommitted)" : "");
     }
+    unsigned n = 0;
+    for (unsigned i = 0; proof == NULL && i < plan->num_threads; i++) {
+        if (like_main(plan, &plan->thread[i])) {
+            fprintf(out, "%s%s", n++ > 0 ? ", " : "", plan->thread[i].name);
+        }
+    }
+    fprintf(out, "%s", n > 0 ? ": as the main loop\n" : "");
 }
 
 static void ranges_print(FILE *out, const struct proof *proof)

@@ -32,6 +32,7 @@ struct search {
     uint64_t mem_free[PLACE_MAX_HOST_NODES];
     uint64_t pages_free[PLACE_MAX_HOST_NODES][PLACE_MAX_PAGE_SIZES];
     unsigned users[PLACE_MAX_HOST_NODES]; /* distinct: guest nodes with anything there */
+    double rest[SOLVE_NODES + 1];         /* by depth: what the open parts cost at least, even if all were local */
     double known;                         /* the A x A part */
     uint64_t steps, max_steps;
     unsigned keep; /* how many solutions are kept: 1 to prove, more for alternatives */
@@ -437,8 +438,8 @@ static void branch(struct search *s, unsigned depth)
             s->gave_up = true;
             break;
         }
-        if (s->known + list[q].added >= threshold(s) - 1e-9) {
-            break; /* sorted: the rest is dearer still */
+        if (s->known + list[q].added + s->rest[depth + 1] >= threshold(s) - 1e-9) {
+            break; /* sorted: the others are dearer still */
         }
         occupy(s, i, list[q].c, list[q].m, 1);
         s->known += list[q].added;
@@ -458,6 +459,26 @@ static double node_weight(const struct solve_problem *p, unsigned i)
         w += p->traffic[i][j] + p->traffic[j][i];
     }
     return w;
+}
+
+/* rest[d]: traffic with a guest node that is open at depth d, all of it at the least cost there is. */
+static void rest_make(struct search *s)
+{
+    const struct solve_problem *p = s->p;
+    double least = INFINITY;
+    for (unsigned x = 0; x < p->h * p->h; x++) {
+        least = p->cost[x] < least ? p->cost[x] : least;
+    }
+    for (unsigned d = 0; d <= p->n; d++) {
+        for (unsigned a = 0; a < p->n; a++) {
+            for (unsigned b = 0; b < p->n; b++) {
+                unsigned i = s->order[a], j = s->order[b];
+                if ((a >= d || b >= d) && p->cpu_need[i] > 0 && p->mem_need[j] > 0) {
+                    s->rest[d] += p->traffic[i][j] * least;
+                }
+            }
+        }
+    }
 }
 
 static struct search *search_new(const struct solve_problem *p, struct solve_result *r)
@@ -493,6 +514,7 @@ static struct search *search_new(const struct solve_problem *p, struct solve_res
             s->near[c][at] = (uint16_t)x;
         }
     }
+    rest_make(s);
     return s;
 }
 
@@ -530,6 +552,7 @@ void solve_exact(const struct solve_problem *p, struct solve_result *r)
     if (r->exact && r->feasible) {
         s = search_new(p, r);
         s->keep = PLACE_MAX_ALTERNATIVES + 1;
+        s->max_steps = p->max_steps / 3; /* the runners-up are worth less time than the winner */
         r->num_alternatives = 0;
         branch(s, 0);
         r->steps += s->steps;

@@ -426,10 +426,10 @@ static bool host_read(struct host_shape *s, const char *source, struct error *er
 {
     struct one_host o = {.shape = s, .host = s->num_hosts, .first_node = s->num_nodes};
     struct host_info *info = &s->host[s->num_hosts];
-    char synthetic[1024];
-    snprintf(synthetic, sizeof(synthetic), "%s", source != NULL ? source : "");
+    char *synthetic = strdup(source != NULL ? source : "");
     memset(info, 0, sizeof(*info));
-    if (!topology_open(&o, source, synthetic, err)) {
+    if (synthetic == NULL || !topology_open(&o, source, synthetic, err)) {
+        free(synthetic);
         return false;
     }
     s->num_hosts++;
@@ -458,6 +458,7 @@ static bool host_read(struct host_shape *s, const char *source, struct error *er
         matrices_merge(&o);
     }
     free(o.slit);
+    free(synthetic);
     hwloc_topology_destroy(o.topo);
     return ok;
 }

@@ -11,5 +11,6 @@ struct verb {
 extern const struct verb verbs[]; /* ends with a NULL name */
 
 int verb_run(int argc, char **argv);
+int verb_plan(int argc, char **argv);
 
 #endif

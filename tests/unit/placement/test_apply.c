@@ -1,0 +1,272 @@
+/* Binding on this machine, whatever it is: threads, memory, prealloc, what is found when somebody changes it. */
+#include <check.h>
+#include <errno.h>
+#include <numaif.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "placement/internal.h"
+
+enum { NODE_BYTES = 32 << 20 };
+
+static struct machine_config cfg;
+static struct placement *p;
+static struct error err;
+static uint8_t *ram[2];
+
+static void setup(const char *place, bool strict)
+{
+    memset(&cfg, 0, sizeof(cfg));
+    memset(&err, 0, sizeof(err));
+    cfg.smp.cpus = cfg.smp.maxcpus = 2;
+    cfg.smp.threads = 1;
+    cfg.num_nodes = 2;
+    cfg.place_strict = strict;
+    snprintf(cfg.place, sizeof(cfg.place), "%s", place);
+    for (unsigned i = 0; i < 2; i++) {
+        cfg.node[i].backend = -1;
+        cfg.node[i].rank = -1;
+        cfg.node[i].mem = NODE_BYTES;
+        bitmap_set(&cfg.node[i].cpus, i);
+    }
+    p = placement_create(&cfg, -1, &err);
+    ck_assert_msg(p != NULL, "%s", err.text);
+    for (unsigned i = 0; i < 2; i++) {
+        ram[i] = mmap(NULL, NODE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ck_assert_ptr_ne(ram[i], MAP_FAILED);
+        ck_assert_msg(placement_bind_memory(p, i, ram[i], NODE_BYTES, &err), "%s", err.text);
+    }
+}
+
+static void teardown(void)
+{
+    placement_destroy(&p);
+    for (unsigned i = 0; i < 2; i++) {
+        munmap(ram[i], NODE_BYTES);
+    }
+}
+
+static atomic_bool stop;
+
+static void *vcpu_thread(void *arg)
+{
+    struct error e = {0};
+    bool ok = placement_bind_thread(p, PLACE_VCPU, (unsigned)(uintptr_t)arg, 0, NULL, &e);
+    while (!atomic_load(&stop)) {
+        usleep(2000);
+    }
+    return (void *)(uintptr_t)ok;
+}
+
+static unsigned progress_calls;
+static uint64_t progress_last;
+
+static bool progress(void *arg, uint64_t done, uint64_t total)
+{
+    progress_calls++;
+    ck_assert(done <= total && done >= progress_last);
+    progress_last = done;
+    return arg == NULL;
+}
+
+START_TEST(threads_and_pages)
+{
+    static const char *const places[] = {"", "match,overcommit=on", "pack,bind=pu,overcommit=on",
+                                         "interleave,overcommit=on", "none"};
+    setup(places[_i], true);
+    pthread_t t[2];
+    atomic_store(&stop, false);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_create(&t[i], NULL, vcpu_thread, (void *)(uintptr_t)i), 0);
+        progress_calls = 0;
+        progress_last = 0;
+        ck_assert_msg(placement_prealloc(p, i, ram[i], NODE_BYTES, 0, progress, NULL, &err), "%s", err.text);
+        ck_assert_uint_gt(progress_calls, 0);
+        ck_assert(progress_last == NODE_BYTES);
+    }
+    usleep(20000);
+    struct proof proof;
+    ck_assert(placement_verify(p, NULL, &proof, &err));
+    char text[1024];
+    proof_deviations(&proof, text, sizeof(text), 4);
+    ck_assert_msg(proof.ok, "%s", text);
+    ck_assert_uint_eq(proof.num_threads, 2);
+    ck_assert_uint_eq(proof.num_ranges, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert(proof.range[i].present == NODE_BYTES / 4096);
+        ck_assert(proof.range[i].looked_at == NODE_BYTES / 4096);
+        ck_assert(!proof.thread[i].gone && proof.thread[i].ok);
+        ck_assert_int_ge(proof.thread[i].last_pu, 0);
+    }
+    proof_fini(&proof);
+    char *reply = placement_command(p, "verify exact");
+    ck_assert(strstr(reply, "\"ok\": true") != NULL);
+    free(reply);
+    atomic_store(&stop, true);
+    for (unsigned i = 0; i < 2; i++) {
+        void *ok;
+        pthread_join(t[i], &ok);
+        ck_assert_ptr_nonnull(ok);
+    }
+    ck_assert(placement_verify(p, NULL, &proof, &err)); /* the threads have ended: told, not a deviation */
+    ck_assert(proof.ok && proof.thread[0].gone);
+    proof_fini(&proof);
+    teardown();
+}
+END_TEST
+
+START_TEST(changed_affinity_is_found)
+{
+    setup("match,bind=pu,overcommit=on", false);
+    if (placement_get_host(p)->num_pus < 2) {
+        return;
+    }
+    pthread_t t;
+    atomic_store(&stop, false);
+    ck_assert_int_eq(pthread_create(&t, NULL, vcpu_thread, (void *)0), 0);
+    usleep(20000);
+    struct proof proof;
+    ck_assert(placement_verify(p, NULL, &proof, &err) && proof.ok);
+    struct bitmap all = {0};
+    for (unsigned i = 0; i < placement_get_host(p)->num_pus; i++) {
+        bitmap_set(&all, placement_get_host(p)->pu[i].os_index);
+    }
+    ck_assert_int_eq(thread_affinity_apply(proof.thread[0].tid, &all), 0);
+    proof_fini(&proof);
+    ck_assert(placement_verify(p, NULL, &proof, &err));
+    ck_assert(!proof.ok && proof.drift_threads == 1);
+    char text[512];
+    ck_assert_uint_eq(proof_deviations(&proof, text, sizeof(text), 4), 1);
+    ck_assert(strstr(text, "thread CPU 0/TCG") != NULL);
+    proof_fini(&proof);
+    char *reply = placement_command(p, "rebalance");
+    ck_assert(strstr(reply, "\"ok\": true") != NULL);
+    free(reply);
+    ck_assert(placement_verify(p, NULL, &proof, &err) && proof.ok);
+    proof_fini(&proof);
+    atomic_store(&stop, true);
+    pthread_join(t, NULL);
+    teardown();
+}
+END_TEST
+
+START_TEST(replacing_keeps_the_data)
+{
+    setup("spread,overcommit=on", true);
+    for (unsigned i = 0; i < NODE_BYTES; i += 64) {
+        memcpy(ram[i / 64 % 2] + i, &i, sizeof(i));
+    }
+    uint64_t moved;
+    double seconds;
+    static const char *const places[] = {"interleave,overcommit=on", "pack,overcommit=on", "none",
+                                         "match,overcommit=on"};
+    for (unsigned k = 0; k < 4; k++) {
+        ck_assert_msg(placement_set(p, places[k], progress, NULL, &moved, &seconds, &err), "%s", err.text);
+        progress_last = 0;
+        struct proof proof;
+        ck_assert(placement_verify(p, NULL, &proof, &err) && proof.ok);
+        proof_fini(&proof);
+    }
+    for (unsigned i = 0; i < NODE_BYTES; i += 64) {
+        ck_assert_int_eq(memcmp(ram[i / 64 % 2] + i, &i, sizeof(i)), 0);
+    }
+    ck_assert(!placement_set(p, "vcpu 9 0", NULL, NULL, NULL, NULL, &err));
+    ck_assert(strstr(err.text, "vcpu 9 does not exist") != NULL);
+    memset(&err, 0, sizeof(err));
+    ck_assert(placement_get_plan(p)->policy == PLACE_MATCH); /* a plan that fails changes nothing */
+    teardown();
+}
+END_TEST
+
+START_TEST(cancelled_prealloc)
+{
+    setup("", false);
+    size_t len = 1ull << 30;
+    uint8_t *big = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    progress_last = 0;
+    ck_assert(!placement_prealloc(p, 0, big, len, 1, progress, big, &err));
+    ck_assert(strstr(err.text, "cancelled") != NULL);
+    munmap(big, len);
+    teardown();
+}
+END_TEST
+
+static atomic_uint reports;
+
+static void report(void *arg, const struct proof *proof)
+{
+    ck_assert(proof->num_ranges == 2);
+    atomic_fetch_add(&reports, 1);
+}
+
+START_TEST(verifies_periodically)
+{
+    setup("", false);
+    ck_assert(placement_verify_every(p, 0.02, report, NULL, &err));
+    for (unsigned i = 0; i < 200 && atomic_load(&reports) < 3; i++) {
+        usleep(10000);
+    }
+    ck_assert_uint_ge(atomic_load(&reports), 3);
+    teardown(); /* ends the thread */
+    unsigned n = atomic_load(&reports);
+    usleep(60000);
+    ck_assert_uint_eq(atomic_load(&reports), n);
+}
+END_TEST
+
+START_TEST(foreign_topology_is_refused)
+{
+    setenv("HWLOC_SYNTHETIC", "numa:2 core:2 pu:1", 1);
+    memset(&cfg, 0, sizeof(cfg));
+    cfg.num_nodes = 1;
+    cfg.smp.maxcpus = 1;
+    cfg.node[0].backend = -1;
+    ck_assert_ptr_null(placement_create(&cfg, -1, &err));
+    ck_assert(strstr(err.text, "not this machine's") != NULL);
+}
+END_TEST
+
+START_TEST(commands)
+{
+    setup("", false);
+    static const struct {
+        const char *line, *part;
+    } rows[] = {{"show", "\"weft_plan\""},
+                {"verify", "\"weft_proof\""},
+                {"set nonsense", "neither a policy"},
+                {"set pack,overcommit=on", "\"moved_bytes\""},
+                {"dance", "use show, set POLICY"},
+                {"", "use show"}};
+    for (unsigned i = 0; i < 6; i++) {
+        char *reply = placement_command(p, rows[i].line);
+        ck_assert_msg(strstr(reply, rows[i].part) != NULL, "%s: %s", rows[i].line, reply);
+        free(reply);
+    }
+    teardown();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("apply");
+    TCase *t = tcase_create("apply");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, threads_and_pages, 0, 5);
+    tcase_add_test(t, changed_affinity_is_found);
+    tcase_add_test(t, replacing_keeps_the_data);
+    tcase_add_test(t, cancelled_prealloc);
+    tcase_add_test(t, verifies_periodically);
+    tcase_add_test(t, foreign_topology_is_refused);
+    tcase_add_test(t, commands);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? 0 : 1;
+}
