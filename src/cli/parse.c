@@ -47,7 +47,6 @@ static bool walk(struct parse *p, enum phase phase, int argc, char **argv, struc
 static void set_defaults(struct machine_config *cfg)
 {
     memset(cfg, 0, sizeof(*cfg));
-    cfg->aclint = true;
     cfg->icount_sleep = true;
     cfg->access_matrix = ACCESS_MATRIX_SAMPLED;
     cpu_defaults(cfg);
