@@ -10,6 +10,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <numaif.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -190,17 +191,35 @@ static bool create_hart(struct machine *m, unsigned hart, struct error *err)
     return tcg_cpu_create(cpu, err);
 }
 
+/*
+ * A hart's own data should lie where its thread runs, but the main thread touches it first: so new pages come from that
+ * host node meanwhile. A wish, not a demand: a node without memory, or a host that forbids it, is all right.
+ */
+static void prefer_node_of(struct machine *m, unsigned guest_node)
+{
+    const struct plan *plan = placement_get_plan(m->placement);
+    const struct host_shape *host = placement_get_host(m->placement);
+    int node = plan->applied_here ? plan->node[guest_node].cpu_node : -1;
+    unsigned long mask[PLACE_MAX_HOST_NODES / (8 * sizeof(unsigned long))] = {0};
+    unsigned bits = 8 * sizeof(unsigned long);
+    unsigned os = node >= 0 ? host->node[node].os_index : PLACE_MAX_HOST_NODES;
+    if (os < PLACE_MAX_HOST_NODES) {
+        mask[os / bits] |= 1ul << (os % bits);
+        set_mempolicy(MPOL_PREFERRED, mask, PLACE_MAX_HOST_NODES);
+    } else {
+        set_mempolicy(MPOL_DEFAULT, NULL, 0);
+    }
+}
+
 static bool create_harts(struct machine *m, struct error *err)
 {
-    if (!tcg_create(m, err)) {
-        return false;
+    bool done = tcg_create(m, err);
+    for (unsigned h = 0; done && h < m->cfg->smp.cpus; h++) {
+        prefer_node_of(m, node_of_hart(m->cfg, h));
+        done = create_hart(m, h, err);
     }
-    for (unsigned h = 0; h < m->cfg->smp.cpus; h++) {
-        if (!create_hart(m, h, err)) {
-            return false;
-        }
-    }
-    return true;
+    set_mempolicy(MPOL_DEFAULT, NULL, 0);
+    return done;
 }
 
 static void destroy_harts(struct machine *m)
@@ -219,6 +238,22 @@ static void destroy_harts(struct machine *m)
 
 /* ---- start and end ---- */
 
+/* Reads the placement back once all vCPU threads are there: each binds and registers itself as it starts. */
+static bool verify_placement(struct machine *m, struct proof *proof, struct error *err)
+{
+    unsigned vcpus = m->accel == &accel_rr ? 1 : m->num_cpus;
+    for (unsigned tries = 0;; tries++) {
+        if (!placement_verify(m->placement, NULL, proof, err)) {
+            return false;
+        }
+        if (proof->num_threads > vcpus || tries == 500) { /* the main loop is one more */
+            return true;
+        }
+        proof_fini(proof);
+        usleep(2000);
+    }
+}
+
 /* What the operator asked to see of the placement, read back from the kernel. */
 static void show_placement(struct machine *m)
 {
@@ -228,7 +263,7 @@ static void show_placement(struct machine *m)
     if (!cfg->report && !cfg->json && !(cfg->log_mask & LOG_PLACE)) {
         return;
     }
-    if (!placement_verify(m->placement, NULL, &proof, &err)) {
+    if (!verify_placement(m, &proof, &err)) {
         log_warn("the placement cannot be read back: %s", err.text);
         return;
     }
