@@ -56,6 +56,43 @@ boot() {
     return 1
 }
 
+# talk_start OPTION...: MACHINE with these options runs in the background; its console goes to $log.
+talk_start() {
+    log=$work/talk
+    rm -f "$work/keys"
+    mkfifo "$work/keys"
+    timeout 90 "${ENGINE[@]}" "${MACHINE[@]}" "$@" <"$work/keys" >"$log" 2>&1 &
+    talk_pid=$!
+    exec {keys}>"$work/keys"
+}
+# talk_wait PATTERN [SECONDS]: until a line of the console matches.
+talk_wait() {
+    local i
+    for ((i = 0; i < ${2:-30} * 5; i++)); do
+        ! grep -aqE "$1" "$log" || return 0
+        kill -0 "$talk_pid" 2>/dev/null || break
+        sleep 0.2
+    done
+    grep -aqE "$1" "$log"
+}
+# talk_type TEXT: typed on the console.
+talk_type() { printf '%b' "$1" >&"$keys"; }
+# talk_end [kill]: sets talk_rc to the engine's exit status and $text to the console.
+# shellcheck disable=SC2034,SC2120  # talk_rc is the tests'
+talk_end() {
+    talk_rc=0
+    [ "${1:-}" != kill ] || kill "$talk_pid" 2>/dev/null || true
+    wait "$talk_pid" || talk_rc=$?
+    exec {keys}>&-
+    text=$(tr -d '\r' <"$log")
+}
+# check NAME COMMAND...: passes where COMMAND succeeds.
+check() {
+    local name=$1
+    shift
+    if "$@"; then pass "$name"; else fail "$name"; fi
+}
+
 # expect NAME PATTERN...: each extended regular expression matches a line of the console.
 expect() {
     local name=$1 pattern
