@@ -177,6 +177,9 @@ static enum interp_result manage_block(struct cpu *cpu, const struct insn *in, u
     if (!tlb_translate(cpu, va, ACCESS_LOAD, &t) && !tlb_translate(cpu, va, ACCESS_STORE, &t)) {
         return take_fault(cpu);
     }
+    if (!t.is_ram && !bus_find(cpu->bus, t.gpa)) {
+        return take_trap(cpu, EXC_STORE_ACCESS, va);
+    }
     return INTERP_NEXT;
 }
 
