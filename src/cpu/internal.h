@@ -138,6 +138,8 @@ void thread_sleep(struct vcpu_thread *t, uint32_t seq, uint64_t deadline_ns);
 void thread_kick(struct vcpu_thread *t);
 /* accel_ops.synchronize of both. */
 void accel_synchronize(struct cpu *cpu);
+/* What cpu_current says on this thread; returns what it said before. */
+struct cpu *thread_set_current(struct cpu *cpu);
 /* The calling thread if it runs harts, else NULL. */
 struct vcpu_thread *thread_self(void);
 

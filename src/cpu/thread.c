@@ -37,6 +37,13 @@ struct cpu *cpu_current(void)
     return current;
 }
 
+struct cpu *thread_set_current(struct cpu *cpu)
+{
+    struct cpu *before = current;
+    current = cpu;
+    return before;
+}
+
 /* ---- kicks ---- */
 
 void thread_kick(struct vcpu_thread *t)
@@ -64,7 +71,7 @@ void cpu_kick(struct cpu *cpu)
         return; /* no threads yet: they look at everything when they start */
     }
     atomic_fetch_add_explicit(&h->kicks, 1, memory_order_relaxed);
-    if (h->thread == self && cpu != current) {
+    if (h->thread == self && cpu != atomic_load(&self->current)) {
         return; /* single: that hart is not in guest code, and will be looked at in turn */
     }
     thread_kick(h->thread);

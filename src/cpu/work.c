@@ -4,8 +4,9 @@
  * A poster that finds the thread RESTING does not wait: the thread looks at its lists after it has become ACTIVE and
  * before it runs guest code, and the poster pushed before it read the phase. One that finds it ACTIVE kicks and waits:
  * either the loop head sees the work, or the thread goes to rest (its sleep then fails because of the kick) and does
- * the work when it resumes. While it waits, a vCPU thread is itself RESTING: harts that fence each other, or one that
- * stops the world, do not wait for it; its own work is done when it resumes.
+ * the work when it resumes. While it waits, a vCPU thread is itself RESTING, so that one that stops the world does not
+ * wait for it. Work that was posted to it before it came to rest has somebody waiting who may be the very one it waits
+ * for: it looks once more after it came to rest, and does that work first. What comes later is not waited for.
  */
 #include "internal.h"
 
@@ -68,12 +69,14 @@ void work_drain_hart(struct hart_run *h)
             n++;
         }
         atomic_fetch_sub_explicit(&h->queued, n, memory_order_relaxed);
+        struct cpu *before = thread_set_current(h->cpu);
         while (first) {
             struct work *next = first->next;
             first->fn(h->cpu, first->a, first->b);
             complete(first);
             first = next;
         }
+        thread_set_current(before);
     }
 }
 
@@ -82,6 +85,16 @@ void work_drain(struct vcpu_thread *t)
     for (unsigned i = 0; i < t->num_harts; i++) {
         work_drain_hart(&t->hart[i]);
     }
+}
+
+static bool work_pending(const struct vcpu_thread *t)
+{
+    for (unsigned i = 0; i < t->num_harts; i++) {
+        if (atomic_load(&t->hart[i].work)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void work_discard(struct hart_run *h)
@@ -98,7 +111,7 @@ void cpu_run_async(struct cpu *cpu, cpu_work_fn *fn, uint64_t a, uint64_t b)
 {
     struct hart_run *h = hart_run_of(cpu);
     uint32_t n = push(h, work_new(fn, a, b, 1));
-    if (thread_self() == h->thread && cpu_current() != cpu) {
+    if (thread_self() == h->thread && atomic_load(&h->thread->current) != cpu) {
         return; /* single: done before that hart is run next */
     }
     if (atomic_load(&h->thread->phase) == PHASE_ACTIVE || n > WORK_QUEUE_MAX) {
@@ -132,7 +145,9 @@ void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, cpu_work_fn *fn
         }
         if (h->thread == me) { /* single: that hart is at a safe point, and this is its thread */
             work_drain_hart(h);
+            struct cpu *before = thread_set_current(h->cpu);
             fn(h->cpu, a, b);
+            thread_set_current(before);
             continue;
         }
         struct work *w = work_new(fn, a, b, 2);
@@ -152,6 +167,10 @@ void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, cpu_work_fn *fn
     }
     if (me) {
         thread_rest(me);
+        while (work_pending(me)) {
+            thread_resume(me);
+            thread_rest(me);
+        }
     }
     for (unsigned i = 0; i < n; i++) {
         wait_done(s, waiting[i]);
