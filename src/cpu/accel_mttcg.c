@@ -1,7 +1,7 @@
 /* -accel tcg,thread=multi: a thread per hart. */
 #include "internal.h"
 
-/* Asleep in WFI or stopped. `seq` was read before hart_runnable said no, `before` the time likewise. */
+/* Asleep in WFI or stopped. `before` is a time from before hart_runnable said no. */
 static void sleep_hart(struct vcpu_thread *t, struct cpu *cpu, uint32_t seq, uint64_t before)
 {
     uint64_t deadline = hart_deadline(cpu, before);
@@ -18,8 +18,8 @@ static void *vcpu_main(void *arg)
     struct vcpu_thread *t = arg;
     struct cpu *cpu = t->hart->cpu;
     thread_begin(t);
-    while (thread_serve(t)) {
-        uint32_t seq = atomic_load(&t->wake);
+    uint32_t seq;
+    while (thread_serve(t, &seq)) {
         uint64_t before = cpu->wfi ? guest_ticks(cpu->machine) : 0;
         if (!hart_runnable(cpu)) {
             sleep_hart(t, cpu, seq, before);

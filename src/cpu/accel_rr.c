@@ -149,8 +149,8 @@ static void *all_vcpus_main(void *arg)
     struct vcpu_thread *t = arg;
     struct round_robin rr = {.t = t, .s = t->accel, .at = t->accel->num_harts - 1};
     thread_begin(t);
-    while (thread_serve(t)) {
-        uint32_t seq = atomic_load(&t->wake);
+    uint32_t seq;
+    while (thread_serve(t, &seq)) {
         uint64_t before = guest_ticks(rr.s->m);
         struct cpu *cpu = pick(&rr);
         if (cpu) {

@@ -10,7 +10,7 @@
  *
  *     who asks                                      the thread
  *     -----------------------------------------     ------------------------------------------------
- *     posts (work list, mip, halt, hart_state)      loop head: request = 0
+ *     posts (work list, mip, halt, hart_state)      loop head: seq = wake; request = 0
  *     request = 1                                   looks at halt, work, mip, hart_state
  *     exit_request of `current` = 1                 exit_request = 0; current = hart
  *     wake += 1                                     request != 0 ? back to the head : runs guest code
@@ -21,10 +21,12 @@
  * the asker then reads the right `current` and its exit_request stays set. Clearing request before the look, not after
  * it, is what keeps a post between the two from being forgotten.
  *
- * Falling asleep. The thread reads wake (seq), then looks for reasons to run, then becomes RESTING, then sleeps in the
- * kernel only while wake == seq. A post that the look missed is followed by wake += 1 after seq was read, so either the
- * kernel's comparison fails, or the thread was queued before the increment: its RESTING was then written before too,
- * the asker reads it and wakes the futex.
+ * Falling asleep. The thread reads wake (seq), clears request, looks for reasons to run, becomes RESTING, and sleeps in
+ * the kernel only while wake == seq. A post that the look missed is followed by wake += 1 after seq was read, so either
+ * the kernel's comparison fails, or the thread was queued before the increment: its RESTING was then written before
+ * too, the asker reads it and wakes the futex. Whoever finds request already set leaves the waking to the one who set
+ * it: that one came after the thread's clearing, hence after seq, and its increment is still to come or breaks the
+ * sleep. (Were seq read after the clearing, a kick between the two would be lost, and with it all later ones.)
  */
 #ifndef WEFT_CPU_INTERNAL_H
 #define WEFT_CPU_INTERNAL_H
@@ -129,8 +131,10 @@ bool accel_start(struct machine *m, bool single, void *(*entry)(void *thread), s
 /* First and last thing a thread does. */
 void thread_begin(struct vcpu_thread *t);
 void thread_end(struct vcpu_thread *t);
-/* Head of the loop: parks while halted, does the queued work. False when the thread is to end. */
-bool thread_serve(struct vcpu_thread *t);
+/* Head of the loop: parks while halted, does the queued work. False when the thread is to end. *seq is for
+ * thread_sleep.
+ */
+bool thread_serve(struct vcpu_thread *t, uint32_t *seq);
 /* Runs guest code of `cpu`, at most `quantum` instructions (0: no limit), unless there is a request. */
 enum cpu_exit thread_exec(struct vcpu_thread *t, struct cpu *cpu, uint64_t quantum);
 /* Sleeps as long as t->wake == seq, until deadline_ns. ACTIVE before and after. */

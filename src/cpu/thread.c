@@ -129,9 +129,10 @@ void thread_end(struct vcpu_thread *t)
     self = NULL;
 }
 
-bool thread_serve(struct vcpu_thread *t)
+bool thread_serve(struct vcpu_thread *t, uint32_t *seq)
 {
     struct accel_state *s = t->accel;
+    *seq = atomic_load(&t->wake);
     atomic_store(&t->request, 0);
     if (atomic_load(&s->quit)) {
         return false;
