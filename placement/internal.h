@@ -115,8 +115,15 @@ struct placement {
     bool watching, watcher_stop; /* [L] */
     pthread_cond_t watcher_wake;
     double watch_seconds;
+    bool watch_exact;
     placement_report_fn *watch_cb;
     void *watch_arg;
+    /* supervision: (c) after placement_supervise_start, but for `deviated`, which the watcher alone writes */
+    bool supervised, deviated;
+    char proof_file[512];
+    placement_deviation_fn *deviation_cb;
+    void *deviation_arg;
+    struct control *control; /* the control socket, or NULL */
 };
 
 /* apply.c: all return 0 or an errno. */
@@ -151,6 +158,13 @@ bool page_in_place(const struct host_shape *host, const struct plan_node *node, 
                    uint64_t page, const struct bitmap *os, int where);
 int memory_migrate(const struct host_shape *host, const struct placed_range *r, const struct plan_node *node,
                    struct migrate_progress *progress);
+
+/* supervise.c: "start,every=10s,exact" */
+struct verify_request {
+    bool start, exact;
+    double every; /* seconds; 0 = not */
+};
+bool verify_request_parse(struct verify_request *r, const char *text, struct error *err);
 
 /* placement.c, verify.c */
 const struct plan_thread *thread_place(const struct plan *plan, enum place_thread_kind kind, unsigned index);

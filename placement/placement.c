@@ -49,7 +49,9 @@ struct placement *placement_create(const struct machine_config *cfg, int rank, s
 {
     struct placement *p = calloc(1, sizeof(*p));
     struct place_options opt;
-    if (p == NULL || !place_options_parse(&opt, cfg->place, err)) {
+    struct verify_request ask;
+    if (p == NULL || !verify_request_parse(&ask, cfg->place_verify, err) ||
+        !place_options_parse(&opt, cfg->place, err)) {
         free(p);
         return NULL;
     }
@@ -83,7 +85,8 @@ void placement_destroy(struct placement **pp)
         return;
     }
     struct error ignored = {0};
-    placement_verify_every(p, 0, NULL, NULL, &ignored);
+    placement_control_close(p);
+    placement_verify_every(p, 0, false, NULL, NULL, &ignored);
     plan_destroy(&p->plan);
     host_shape_destroy(&p->host);
     pthread_cond_destroy(&p->watcher_wake);

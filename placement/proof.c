@@ -23,12 +23,12 @@ static json_t *range_json(const struct proof_range *r)
     char addr[32], first[32];
     snprintf(addr, sizeof(addr), "0x%llx", (unsigned long long)r->addr);
     snprintf(first, sizeof(first), "0x%llx", (unsigned long long)r->first_misplaced);
-    json_t *o =
-        json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b, s:b}", "guest_node", (int)r->guest_node,
-                  "address", addr, "bytes", (json_int_t)r->len, "page_size", (json_int_t)r->page_size, "pages",
-                  (json_int_t)r->pages, "looked_at", (json_int_t)r->looked_at, "present", (json_int_t)r->present,
-                  "absent", (json_int_t)r->absent, "misplaced", (json_int_t)r->misplaced, "wanted_nodes",
-                  set_json(&r->wanted), "pages_on_node", on, "bound", (int)r->bound, "ok", (int)r->ok);
+    json_t *o = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:b}", "guest_node",
+                          (int)r->guest_node, "address", addr, "bytes", (json_int_t)r->len, "page_size",
+                          (json_int_t)r->page_size, "pages", (json_int_t)r->pages, "looked_at",
+                          (json_int_t)r->looked_at, "present", (json_int_t)r->present, "absent", (json_int_t)r->absent,
+                          "misplaced", (json_int_t)r->misplaced, "wanted_nodes", set_json(&r->wanted), "pages_on_node",
+                          on, "bound", (int)r->bound, "policy_ok", (int)r->policy_ok, "ok", (int)r->ok);
     if (r->misplaced > 0) {
         json_object_set_new(o, "first_misplaced", json_string(first));
         json_object_set_new(o, "first_misplaced_on", json_integer(r->first_node));
@@ -119,6 +119,7 @@ static bool range_get(const json_t *o, struct proof_range *r)
     r->misplaced = number_get(o, "misplaced");
     r->bound = json_is_true(json_object_get(o, "bound"));
     r->ok = json_is_true(json_object_get(o, "ok"));
+    r->policy_ok = json_is_true(json_object_get(o, "policy_ok"));
     r->first_node = (int)json_integer_value(json_object_get(o, "first_misplaced_on"));
     text_get(o, "first_misplaced", first, sizeof(first));
     r->first_misplaced = strtoull(first, NULL, 16);

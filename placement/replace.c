@@ -161,7 +161,7 @@ static char *reply(json_t *root, const struct error *err)
         json_object_set_new(root, "error", json_string(err->text));
     }
     json_object_set_new(root, "ok", json_boolean(!err->set));
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS);
+    char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;
 }
@@ -173,17 +173,17 @@ static void moved_report(json_t *root, uint64_t moved, double seconds)
     json_object_set_new(root, "mib_per_second", json_real(seconds > 0 ? (double)moved / (1 << 20) / seconds : 0));
 }
 
-char *placement_command(struct placement *p, const char *line)
+char *placement_command(struct placement *p, const char *line, placement_progress_fn *progress, void *arg)
 {
     struct error err = {0};
     json_t *root = json_object();
     uint64_t moved = 0;
     double seconds = 0;
     if (strncmp(line, "set ", 4) == 0) {
-        placement_set(p, line + 4, NULL, NULL, &moved, &seconds, &err);
+        placement_set(p, line + 4, progress, arg, &moved, &seconds, &err);
         moved_report(root, moved, seconds);
     } else if (strcmp(line, "rebalance") == 0) {
-        placement_rebalance(p, NULL, NULL, &moved, &seconds, &err);
+        placement_rebalance(p, progress, arg, &moved, &seconds, &err);
         moved_report(root, moved, seconds);
     } else if (strcmp(line, "show") == 0) {
         pthread_mutex_lock(&p->place_lock);

@@ -180,6 +180,7 @@ static void ranges_print(FILE *out, const struct proof *proof)
         fprintf(out, "%s%s\n", r->looked_at < r->pages ? "(sampled) " : "",
                 !r->bound                         ? ""
                 : r->misplaced > 0                ? "DEVIATES"
+                : !r->policy_ok                   ? "NOT BOUND"
                 : r->present == 0 && r->pages > 0 ? "bound, untouched"
                                                   : "as planned");
     }

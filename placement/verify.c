@@ -2,6 +2,7 @@
 #include "placement/internal.h"
 
 #include <errno.h>
+#include <numaif.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -67,6 +68,28 @@ static void page_count(struct look *l, uint64_t page, int where)
     }
 }
 
+/* Asks the kernel for the policy of the range's first page; striped ranges have one for each stripe. */
+static bool policy_verify(const struct placed_range *r, const struct plan_node *n, const struct bitmap *wanted)
+{
+    unsigned long mask[BITMAP_BITS / 64 + 1] = {0};
+    int mode = -1;
+    if (node_is_striped(n)) {
+        return true;
+    }
+    if (get_mempolicy(&mode, mask, sizeof(mask) * 8, r->addr, MPOL_F_ADDR) != 0) {
+        return errno == ENOSYS || errno == EPERM; /* a sandbox that forbids looking; move_pages will tell */
+    }
+    bool same = memcmp(mask, wanted->w, sizeof(wanted->w)) == 0;
+    switch (n->policy) {
+    case PMEM_INTERLEAVE:
+        return mode == MPOL_INTERLEAVE && same;
+    case PMEM_PREFERRED:
+        return mode == MPOL_PREFERRED || same;
+    default:
+        return mode == MPOL_BIND && same;
+    }
+}
+
 static int range_verify(const struct placement *p, const struct placed_range *r, const struct verify_options *opt,
                         struct proof_range *out)
 {
@@ -101,7 +124,8 @@ static int range_verify(const struct placement *p, const struct placed_range *r,
         }
         at += n * stride;
     }
-    out->ok = out->misplaced == 0 || l.node->policy == PMEM_PREFERRED;
+    out->policy_ok = !out->bound || policy_verify(r, l.node, &l.wanted);
+    out->ok = (out->misplaced == 0 || l.node->policy == PMEM_PREFERRED) && out->policy_ok;
     return 0;
 }
 
@@ -227,7 +251,8 @@ static void *watcher_run(void *arg)
         pthread_mutex_unlock(&p->lock);
         struct proof proof;
         struct error err = {0};
-        if (placement_verify(p, NULL, &proof, &err)) {
+        struct verify_options opt = {.exact = p->watch_exact};
+        if (placement_verify(p, &opt, &proof, &err)) {
             p->watch_cb(p->watch_arg, &proof);
         }
         proof_fini(&proof);
@@ -237,7 +262,7 @@ static void *watcher_run(void *arg)
     return NULL;
 }
 
-bool placement_verify_every(struct placement *p, double seconds, placement_report_fn *report_cb, void *arg,
+bool placement_verify_every(struct placement *p, double seconds, bool exact, placement_report_fn *report_cb, void *arg,
                             struct error *err)
 {
     if (p->watching) {
@@ -252,6 +277,7 @@ bool placement_verify_every(struct placement *p, double seconds, placement_repor
         return true;
     }
     p->watch_seconds = seconds;
+    p->watch_exact = exact;
     p->watch_cb = report_cb;
     p->watch_arg = arg;
     p->watcher_stop = false;

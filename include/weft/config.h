@@ -165,6 +165,9 @@ struct machine_config {
     struct virtio_device_config virtio[8];
     char place[512]; /* --place POLICY or FILE (placement room parses it) */
     bool place_strict;
+    char place_verify[64];   /* --verify [start][,every=10s][,exact] */
+    char proof_file[512];    /* --proof FILE: the placement's proof as JSON, rewritten at each verification */
+    char place_control[108]; /* --control FILE: unix socket for `weft placement` */
 };
 
 #endif

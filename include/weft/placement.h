@@ -309,8 +309,11 @@ bool placement_rebalance(struct placement *p, placement_progress_fn *progress, v
 /* As placement_rebalance after placement_set, but the measured access matrix (counts) chooses the plan. */
 bool placement_set_traffic(struct placement *p, const double *matrix, unsigned n, struct error *err);
 
-/* One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance". Returns JSON text to free(). */
-char *placement_command(struct placement *p, const char *line);
+/*
+ * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance". Returns one line of JSON to
+ * free(). progress may be NULL.
+ */
+char *placement_command(struct placement *p, const char *line, placement_progress_fn *progress, void *arg);
 
 /* ---- verify and report ----------------------------------------------------------------------------------------- */
 
@@ -337,6 +340,7 @@ struct proof_range {
         misplaced;        /* of pages of page_size; misplaced and absent of looked_at */
     struct bitmap wanted; /* host nodes P# */
     bool bound, ok;
+    bool policy_ok; /* the kernel has the policy and nodes that were asked for, whether pages are there or not */
     uint64_t on_node[PLACE_MAX_HOST_NODES]; /* present pages by P# of host node (below the maximum) */
     uint64_t first_misplaced;               /* address, if misplaced > 0 */
     int first_node;                         /* where that page is */
@@ -366,8 +370,27 @@ unsigned proof_diff(FILE *out, const struct proof *a, const struct proof *b);
 
 /* Verifies every `seconds` from a thread of its own until destroyed; `report_cb` is called there. 0 stops. */
 typedef void placement_report_fn(void *arg, const struct proof *proof);
-bool placement_verify_every(struct placement *p, double seconds, placement_report_fn *report_cb, void *arg,
+bool placement_verify_every(struct placement *p, double seconds, bool exact, placement_report_fn *report_cb, void *arg,
                             struct error *err);
+
+/*
+ * Supervision of a running machine, as --verify, --proof, --strict and --control ask for. Start it when the vCPU
+ * threads have been created (it waits until they have bound themselves); end it before they are told to go.
+ * --strict: false with a sentence naming the first deviations; later ones are given to deviation_cb, from another
+ * thread, once. --proof FILE is rewritten whole at each verification.
+ */
+typedef void placement_deviation_fn(void *arg, const char *sentence);
+bool placement_supervise_start(struct placement *p, const struct machine_config *cfg,
+                               placement_deviation_fn *deviation_cb, void *arg, struct error *err);
+bool placement_supervise_end(struct placement *p, struct error *err);
+
+/*
+ * The control socket (a unix socket; one client at a time, others wait): lines as placement_command takes them, each
+ * answered by one line of JSON; lines {"progress": ...} come before it while pages move. A client that hangs up
+ * cancels the move.
+ */
+bool placement_control_open(struct placement *p, const char *path, struct error *err);
+void placement_control_close(struct placement *p);
 
 enum placement_format { PLACE_TEXT, PLACE_JSON, PLACE_SVG, PLACE_PNG, PLACE_LIBVIRT, PLACE_QEMU, PLACE_RANKFILE };
 

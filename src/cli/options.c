@@ -24,6 +24,12 @@ const struct option options[] = {
     {"place", NULL, "POLICY|FILE", "where threads and memory go: match, pack, spread, interleave, none, ...", NULL,
      FIELD(place), .own = true},
     {"strict", NULL, NULL, "fail when reality is not what was asked for", NULL, FIELD(place_strict), .own = true},
+    {"verify", NULL, "start|every=10s[,exact]", "read back where threads and pages are, at start or periodically", NULL,
+     FIELD(place_verify), .own = true},
+    {"proof", NULL, "FILE", "write what was read back as JSON", NULL, FIELD(proof_file), .check = FILE_WRITE,
+     .own = true},
+    {"control", NULL, "FILE", "a socket for weft placement: show, set, verify, rebalance", NULL, FIELD(place_control),
+     .own = true},
 
     {"kernel", NULL, "FILE", "a Linux Image or an ELF file", NULL, FIELD(kernel), .check = FILE_READ,
      .section = "Boot"},

@@ -271,6 +271,12 @@ static void show_placement(struct machine *m)
     proof_fini(&proof);
 }
 
+/* --strict: pages or threads are no longer where the plan says. The placement's own thread. */
+static void placement_deviated(void *arg, const char *sentence)
+{
+    machine_request_shutdown(arg, 1);
+}
+
 static bool start(struct run *r, struct error *err)
 {
     struct machine *m = &r->m;
@@ -290,7 +296,8 @@ static bool start(struct run *r, struct error *err)
     }
     m->clock_base_ns = loop_now_ns();
     atomic_store(&m->state, cfg->start_paused ? MACHINE_PAUSED : MACHINE_RUNNING);
-    return m->accel->create_vcpu_threads(m, err);
+    return m->accel->create_vcpu_threads(m, err) &&
+           placement_supervise_start(m->placement, cfg, placement_deviated, m, err);
 }
 
 /* Stops the harts, reads back where everything was, ends the threads, reports. */
@@ -389,7 +396,7 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     if (start(r, err)) {
         show_placement(m);
         loop_run(m->loop);
-        status = m->exit_status;
+        status = placement_supervise_end(m->placement, err) ? m->exit_status : 1;
     }
     finish(r);
     free(r);

@@ -104,8 +104,8 @@ START_TEST(threads_and_pages)
         ck_assert_int_ge(proof.thread[i].last_pu, 0);
     }
     proof_fini(&proof);
-    char *reply = placement_command(p, "verify exact");
-    ck_assert(strstr(reply, "\"ok\": true") != NULL);
+    char *reply = placement_command(p, "verify exact", NULL, NULL);
+    ck_assert(strstr(reply, "\"ok\":true") != NULL);
     free(reply);
     atomic_store(&stop, true);
     for (unsigned i = 0; i < 2; i++) {
@@ -144,8 +144,8 @@ START_TEST(changed_affinity_is_found)
     ck_assert_uint_eq(proof_deviations(&proof, text, sizeof(text), 4), 1);
     ck_assert(strstr(text, "thread CPU 0/TCG") != NULL);
     proof_fini(&proof);
-    char *reply = placement_command(p, "rebalance");
-    ck_assert(strstr(reply, "\"ok\": true") != NULL);
+    char *reply = placement_command(p, "rebalance", NULL, NULL);
+    ck_assert(strstr(reply, "\"ok\":true") != NULL);
     free(reply);
     ck_assert(placement_verify(p, NULL, &proof, &err) && proof.ok);
     proof_fini(&proof);
@@ -207,7 +207,7 @@ static void report(void *arg, const struct proof *proof)
 START_TEST(verifies_periodically)
 {
     setup("", false);
-    ck_assert(placement_verify_every(p, 0.02, report, NULL, &err));
+    ck_assert(placement_verify_every(p, 0.02, true, report, NULL, &err));
     for (unsigned i = 0; i < 200 && atomic_load(&reports) < 3; i++) {
         usleep(10000);
     }
@@ -243,7 +243,7 @@ START_TEST(commands)
                 {"dance", "use show, set POLICY"},
                 {"", "use show"}};
     for (unsigned i = 0; i < 6; i++) {
-        char *reply = placement_command(p, rows[i].line);
+        char *reply = placement_command(p, rows[i].line, NULL, NULL);
         ck_assert_msg(strstr(reply, rows[i].part) != NULL, "%s: %s", rows[i].line, reply);
         free(reply);
     }
