@@ -234,6 +234,57 @@ START_TEST(large_pages_flush_whole)
 }
 END_TEST
 
+START_TEST(many_pages_flush)
+{
+    /* More first-level entries than are listed, and fewer: none outlives a flush. */
+    static const unsigned pages[] = {1, TLB_SLOT_LIST - 1, TLB_SLOT_LIST, TLB_SLOT_LIST + 1, 300, 3000};
+    gpa_t a = space(0, 3000, LEAF_RW | PTE_U);
+    enter_space(user_satp(1, a), PRIV_U);
+    for (unsigned round = 0; round < 12; round++) {
+        unsigned n = pages[round % 6];
+        for (unsigned k = 1; k <= n; k++) {
+            ck_assert_uint_eq(load(k * GUEST_PAGE_SIZE), k);
+        }
+        if (round & 1) {
+            tlb_flush(fx.cpu, false, 0, true, 1);
+        } else {
+            tlb_flush_all(fx.cpu);
+        }
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            ck_assert_uint_eq(fx.cpu->ctx->rtag[i], TLB_TAG_NONE(i));
+            ck_assert_uint_eq(fx.cpu->ctx->wtag[i], TLB_TAG_NONE(i));
+        }
+    }
+}
+END_TEST
+
+START_TEST(second_level_keeps)
+{
+    /* What a fence does not name stays in the second level too. */
+    gpa_t a = space(0, 1, LEAF_RW | PTE_U), b = space(10, 1, LEAF_RW | PTE_U);
+    map_at(a, 3, KVA, PA(50), LEAF_RW, 0);
+    *pte_host(a + (KVA >> 30 & 511) * 8) |= PTE_G; /* global by its pointer */
+    enter_space(user_satp(1, a), PRIV_U);
+    load(0x1000);
+    enter_space(user_satp(2, b), PRIV_U);
+    load(0x1000);
+    tlb_flush(fx.cpu, true, 0x1000, true, 2);
+    enter_space(user_satp(1, a), PRIV_U);
+    fx.cpu->ctx->rtag[1] = TLB_TAG_NONE(1);
+    uint64_t walks = fx.cpu->stats.miss[MISS_L2];
+    load(0x1000);
+    ck_assert_uint_eq(fx.cpu->stats.miss[MISS_L2], walks);
+    enter_space(user_satp(1, a), PRIV_S);
+    load(KVA);
+    ck_assert(!fx.cpu->ctx->has_nonglobal);
+    walks = fx.cpu->stats.miss[MISS_L2];
+    tlb_flush(fx.cpu, false, 0, true, 1);
+    set_status(MSTATUS_SUM);
+    load(KVA);
+    ck_assert_uint_eq(fx.cpu->stats.miss[MISS_L2], walks);
+}
+END_TEST
+
 START_TEST(names_run_out)
 {
     /* More flushes than there are names of spaces. */
@@ -515,6 +566,8 @@ int main(void)
     tcase_add_test(t, fence_global);
     tcase_add_test(t, supervisor_nonglobal);
     tcase_add_loop_test(t, large_pages_flush_whole, 0, 3);
+    tcase_add_test(t, many_pages_flush);
+    tcase_add_test(t, second_level_keeps);
     tcase_add_test(t, names_run_out);
     tcase_add_test(t, code_is_forgotten);
     tcase_add_test(t, crossing);
