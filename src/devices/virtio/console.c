@@ -10,7 +10,8 @@ enum { RECEIVEQ = 0, TRANSMITQ = 1, INPUT_SIZE = 4096 };
 struct console {
     struct virtio_device dev;
     struct chardev *chardev;
-    uint8_t input[INPUT_SIZE]; /* from the chardev, not yet in a buffer of the driver */
+    uint8_t input[INPUT_SIZE]; /* from the chardev, not yet in a buffer of the driver; outlives a reset: a
+                                * driver begins with one, and typing ahead is no mistake */
     unsigned input_len;
 };
 
@@ -94,11 +95,6 @@ static void receive(void *opaque, const uint8_t *buf, unsigned len)
     receive_into_guest(c);
 }
 
-static void reset(struct virtio_device *d)
-{
-    ((struct console *)d)->input_len = 0;
-}
-
 static void destroy(struct virtio_device *d)
 {
     struct console *c = (struct console *)d;
@@ -115,7 +111,6 @@ struct virtio_device *virtio_console_create(struct chardev *chardev)
         .num_queues = 2,
         .config_size = 12, /* cols, rows, max_nr_ports, emerg_wr: none of them offered, all zero */
         .queue_ready = queue_ready,
-        .reset = reset,
         .destroy = destroy,
     };
     static const struct chardev_frontend fe = {.can_receive = can_receive, .receive = receive};
