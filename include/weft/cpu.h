@@ -57,6 +57,9 @@ enum { IRQ_SSI = 1, IRQ_MSI = 3, IRQ_STI = 5, IRQ_MTI = 7, IRQ_SEI = 9, IRQ_MEI 
 #define MSTATUS_TW (1ull << 21)
 #define MSTATUS_TSR (1ull << 22)
 #define MSTATUS_SD (1ull << 63)
+/* What sstatus lets be written, and what it shows (with UXL). */
+#define SSTATUS_MASK (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
+#define SSTATUS_READ (SSTATUS_MASK | MSTATUS_SD | 3ull << 32)
 
 /* Why a hart left guest code (statistics, and the vCPU loop's switch). */
 enum cpu_exit {

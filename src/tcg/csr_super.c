@@ -5,8 +5,6 @@
 
 #include <stddef.h>
 
-#define SSTATUS_MASK (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
-#define SSTATUS_READ (SSTATUS_MASK | MSTATUS_SD | 3ull << 32)
 
 static bool read_sstatus(struct cpu *cpu, unsigned num, uint64_t *value)
 {

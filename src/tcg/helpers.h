@@ -34,6 +34,9 @@ void tcg_store_16(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 void tcg_store_32(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 void tcg_store_64(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 
+/* What a light call answers; anything above is the code to go on with. */
+enum { LIGHT_DONE, LIGHT_FULL, LIGHT_EXIT };
+void *tcg_light_insn(struct cpu *cpu, const struct insn *in, uint32_t info);
 void tcg_interp_insn(struct cpu *cpu, const struct insn *in, uint32_t info);
 
 #endif

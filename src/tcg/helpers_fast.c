@@ -46,6 +46,11 @@ void *tcg_lookup_fast(struct cpu *cpu, gva_t va)
     struct codecache *cc = t->cc;
     struct tlb_ctx *ctx = cpu->ctx;
     uint64_t page = va & GUEST_PAGE_MASK;
+    struct jc_entry *j = &ctx->jc[va >> 1 & (JC_SIZE - 1)];
+    if (j->va == va) {
+        cpu->pc_page = page;
+        return j->code;
+    }
     struct fetch_entry *f = &t->fetch[va >> GUEST_PAGE_BITS & (FETCH_CACHE_SIZE - 1)];
     if (f->va_page != page || f->ctx != ctx || ctx->code_va[f->id] != page) {
         return NULL;
@@ -58,7 +63,6 @@ void *tcg_lookup_fast(struct cpu *cpu, gva_t va)
     if (!off) {
         return NULL;
     }
-    struct jc_entry *j = &ctx->jc[va >> 1 & (JC_SIZE - 1)];
     j->va = va;
     j->code = cc->rx + off;
     ctx->code_filled = true;

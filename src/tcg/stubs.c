@@ -199,6 +199,44 @@ static void lookup_stub(struct x64 *e, struct stubs *s)
     exit_with(e, s, TCG_EXIT_LOOKUP);
 }
 
+/* rax = instruction, edx = info: a light call (light.c). */
+static void light_stub(struct x64 *e, struct stubs *s)
+{
+    s->light = e->p;
+    for (unsigned i = 0; i < COUNT(live_volatile); i++) {
+        x64_push(e, live_volatile[i]);
+    }
+    x64_push(e, RDX);
+    x64_push(e, RAX);
+    x64_alu_imm(e, true, ALU_SUB, RSP, 8);
+    x64_lea(e, RDI, x64_at(RBP, -128));
+    x64_mov(e, RSI, RAX);
+    call_c(e, (const void *)tcg_light_insn);
+    x64_alu_imm(e, true, ALU_ADD, RSP, 8);
+    x64_pop(e, RCX);
+    x64_pop(e, RDX);
+    for (unsigned i = COUNT(live_volatile); i-- > 0;) {
+        x64_pop(e, live_volatile[i]);
+    }
+    x64_load(e, R15, cpu_field(CPU_DISP(ctx)));
+    x64_alu_imm(e, true, ALU_CMP, RAX, LIGHT_FULL);
+    uint8_t *more = x64_jcc8(e, CC_A);
+    uint8_t *full = x64_jcc8(e, CC_E);
+    x64_ret(e);
+    x64_here8(e, full);
+    x64_mov(e, RAX, RCX);
+    x64_jmp_to(e, s->interp);
+    x64_here8(e, more);
+    x64_alu_imm(e, true, ALU_ADD, RSP, 8); /* the return address */
+    x64_alu_imm(e, true, ALU_CMP, RAX, LIGHT_EXIT);
+    uint8_t *leave = x64_jcc8(e, CC_E);
+    x64_rr(e, false, 0xff, 4, RAX);
+    x64_here8(e, leave);
+    x64_shift_imm(e, false, SH_SHR, RDX, 12);
+    x64_lea(e, R14, x64_idx(R14, RDX, -1)); /* all that is left of the block but this instruction */
+    exit_with(e, s, TCG_EXIT_EVENT);
+}
+
 /* Called by a link site: edx = page offset of the target; the return address is the struct link_site. */
 static void link_stub(struct x64 *e, struct stubs *s)
 {
@@ -242,6 +280,7 @@ void stubs_create(struct codecache *cc, struct stubs *s)
         s->store[k] = memory_stub(&e, store_fast[k], store_full[k]);
     }
     s->interp = full_call(&e, (const void *)tcg_interp_insn);
+    light_stub(&e, s);
     lookup_stub(&e, s);
     link_stub(&e, s);
     budget_stub(&e, s);

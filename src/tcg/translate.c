@@ -273,10 +273,8 @@ bool tr_control(struct tr *t)
             x64_alu_mem_imm(&t->e, false, ALU_OR, x64_at(RSP, 0), 0);
         }
         return true;
-    case OP_ECALL:
     case OP_EBREAK:
     case OP_MRET:
-    case OP_SRET:
     case OP_ILLEGAL: {
         struct cold *c = tr_cold_interp(t);
         c->from[0] = x64_jmp(&t->e);
@@ -327,16 +325,35 @@ static void cold_emit_memory(struct tr *t, struct cold *c)
     x64_jmp_to(e, c->back);
 }
 
+/* The general registers of an instruction that a light call sees only in memory. */
+static void sync_register(struct tr *t, unsigned r, bool to_memory)
+{
+    if (r && host_reg[r] >= 0) {
+        if (to_memory) {
+            x64_store(&t->e, cpu_mem(X_DISP(r)), host_reg[r]);
+        } else {
+            x64_load(&t->e, host_reg[r], cpu_mem(X_DISP(r)));
+        }
+    }
+}
+
 static void cold_emit_interp(struct tr *t, struct cold *c)
 {
     struct x64 *e = &t->e;
+    bool light = c->kind == COLD_LIGHT, is_csr = c->insn.op >= OP_CSRRW && c->insn.op <= OP_CSRRC;
+    if (light && is_csr) {
+        sync_register(t, c->insn.rs1, true);
+    }
     x64_b(e, 0x48); /* lea rax, [rip + insn] */
     x64_b(e, 0x8d);
     x64_b(e, 0x05);
     uint8_t *at = e->p;
     x64_d(e, 0);
     x64_imm_keep_flags(e, RDX, c->info);
-    x64_call_to(e, t->stubs->interp);
+    x64_call_to(e, light ? t->stubs->light : t->stubs->interp);
+    if (light && c->back) {
+        sync_register(t, c->insn.rd, false);
+    }
     if (c->back) {
         x64_jmp_to(e, c->back);
     } else {
@@ -377,6 +394,7 @@ static void cold_emit(struct tr *t, struct cold *c)
         cold_emit_memory(t, c);
         break;
     case COLD_INTERP:
+    case COLD_LIGHT:
         cold_emit_interp(t, c);
         break;
     case COLD_FP_EXIT:
@@ -449,7 +467,8 @@ static void resolve_direct(struct tr *t)
 
 static void translate_insn(struct tr *t)
 {
-    if (!tr_integer(t) && !tr_memory(t) && !tr_control(t) && !tr_float(t) && !tr_atomic(t) && !tr_bitmanip(t)) {
+    if (!tr_integer(t) && !tr_memory(t) && !tr_control(t) && !tr_system(t) && !tr_float(t) && !tr_atomic(t) &&
+        !tr_bitmanip(t)) {
         tr_interp(t);
     }
 }

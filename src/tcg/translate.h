@@ -63,13 +63,13 @@ struct stubs {
     void (*leave)(struct cpu *cpu, uint32_t reason) __attribute__((noreturn));
     const uint8_t *exit; /* eax = reason, all state in registers */
     const uint8_t *load[MEM_KINDS], *store[4];
-    const uint8_t *interp, *interp_exit, *budget, *lookup, *link;
+    const uint8_t *interp, *light, *interp_exit, *budget, *lookup, *link;
     size_t size; /* bytes of all stubs */
 };
 
 enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320 };
 
-enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, COLD_LINK };
+enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, COLD_LINK, COLD_LIGHT };
 
 /* Code off the hot path, emitted behind the unit. */
 struct cold {
@@ -81,7 +81,7 @@ struct cold {
     int32_t reload;   /* COLD_STORE: where rbp-relative the value lies, when `value` is rcx */
     int32_t imm;      /* of the effective address; target offset of links */
     uint8_t *guard;   /* COLD_LINK: displacement of the code_va compare, or NULL */
-    struct insn insn; /* COLD_INTERP */
+    struct insn insn; /* COLD_INTERP, COLD_LIGHT */
 };
 
 struct tr {
@@ -149,6 +149,7 @@ bool tr_memory(struct tr *t);
 bool tr_atomic(struct tr *t);
 bool tr_float(struct tr *t);
 bool tr_control(struct tr *t);
+bool tr_system(struct tr *t);
 
 /* Called from generated code. */
 struct value_ok {
