@@ -202,6 +202,7 @@ static void set_rom(struct machine *m, gpa_t start, gpa_t fdt, gpa_t next)
 
 /* ---- everything together ---- */
 
+/* Where QEMU puts it, half the memory or 128 MiB behind the kernel; where it does not fit there, right behind. */
 static bool place_initrd(struct boot *b, struct machine *m, const struct placed *kernel, struct virt_chosen *c,
                          struct error *err)
 {
@@ -209,8 +210,8 @@ static bool place_initrd(struct boot *b, struct machine *m, const struct placed 
         return true;
     }
     uint64_t offset = m->ram.size / 2 < INITRD_MAX_OFFSET ? m->ram.size / 2 : INITRD_MAX_OFFSET;
-    gpa_t at = (kernel->entry + offset) & GUEST_PAGE_MASK;
-    if (at < kernel->end) {
+    gpa_t at = (kernel->entry + offset) & GUEST_PAGE_MASK, top = (m->ram.base + m->ram.size) & ~(FDT_ALIGN - 1);
+    if (at < kernel->end || at + b->initrd.size > top - FDT_ALIGN) {
         at = (kernel->end + FDT_ALIGN - 1) & ~(FDT_ALIGN - 1);
     }
     c->initrd_start = at;

@@ -209,11 +209,7 @@ static struct sbi_ret hart_status(struct cpu *cpu, uint64_t hart)
     if (hart >= m->num_cpus) {
         return sbi_error(SBI_ERR_INVALID_PARAM);
     }
-    int state = atomic_load(&m->cpus[hart]->hart_state);
-    if (state == HART_STARTED && sbi_is_suspended(m->cpus[hart])) {
-        state = HART_SUSPENDED;
-    }
-    return sbi_ok((uint64_t)state);
+    return sbi_ok((uint64_t)atomic_load(&m->cpus[hart]->hart_state));
 }
 
 /*
@@ -238,8 +234,8 @@ static struct sbi_ret hart_suspend(struct cpu *cpu, uint32_t type, uint64_t addr
         cpu->x[A1] = opaque;
         *moved = true;
     }
-    sbi_set_suspended(cpu);
-    cpu->wfi = true;
+    cpu->start_addr = 0; /* goes on with the registers as they are now */
+    atomic_store(&cpu->hart_state, HART_SUSPENDED);
     atomic_store(&cpu->exit_request, 1);
     return sbi_ok(0);
 }

@@ -50,8 +50,4 @@ void sbi_count(struct cpu *cpu, enum sbi_fw_event event);
 /* The PMU extension; own thread. */
 struct sbi_ret sbi_pmu(struct cpu *cpu, uint64_t fid);
 
-/* HSM suspend: marks the own hart; it counts as suspended while it also waits. */
-void sbi_set_suspended(struct cpu *cpu);
-bool sbi_is_suspended(struct cpu *cpu);
-
 #endif

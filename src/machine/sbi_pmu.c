@@ -24,7 +24,6 @@ struct counter {
 struct sbi_hart {
     struct counter ctr[NUM_CTR];
     _Atomic uint64_t count[FW_EVENTS];
-    _Atomic bool suspended; /* in HSM suspend since its last wait began */
 };
 
 struct sbi {
@@ -65,20 +64,6 @@ void sbi_destroy(struct sbi **s)
 void sbi_count(struct cpu *cpu, enum sbi_fw_event event)
 {
     atomic_fetch_add_explicit(&hart_of(cpu)->count[event], 1, memory_order_relaxed);
-}
-
-void sbi_set_suspended(struct cpu *cpu)
-{
-    atomic_store(&hart_of(cpu)->suspended, true);
-}
-
-bool sbi_is_suspended(struct cpu *cpu)
-{
-    struct sbi_hart *h = hart_of(cpu);
-    if (!cpu->wfi) {
-        atomic_store(&h->suspended, false);
-    }
-    return atomic_load(&h->suspended);
 }
 
 /* ---- counters ---- */

@@ -93,7 +93,7 @@ bool boot_place(struct boot *b, struct machine *m, struct error *err);
 
 /* ---- sbi.c ---- */
 
-/* State of the builtin SBI beyond the harts' own: counters, who is suspended. */
+/* State of the builtin SBI beyond the harts' own: counters. */
 struct sbi;
 struct sbi *sbi_create(struct machine *m);
 void sbi_reset(struct sbi *s); /* harts are not running */
