@@ -344,6 +344,10 @@ static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
     if (store) {
         uint64_t index = (page.gpa - cpu->ram->base) >> GUEST_PAGE_BITS;
         uint8_t flags = atomic_load(&cpu->ram->page_flags[index]);
+        if (!(flags & PAGE_WRITER)) {
+            /* Announced also where nothing is entered: the caller's store is not done yet. */
+            flags = atomic_fetch_or(&cpu->ram->page_flags[index], PAGE_WRITER);
+        }
         if ((flags & (PAGE_CODE | PAGE_CODE_DIRTY)) == PAGE_CODE) {
             cpu->stats.miss[MISS_CODE_WRITE]++;
             code_page_written(cpu->ram, page.gpa & GUEST_PAGE_MASK);

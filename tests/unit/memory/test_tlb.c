@@ -545,6 +545,11 @@ START_TEST(counting)
     ck_assert_uint_eq(fx.cpu->stats.mem_access[1], 5);
     ck_assert_ptr_null(tlb_probe_read(fx.cpu->ctx, RAM_BASE, 8));
     ck_assert(!tlb_refill(fx.cpu, RAM_BASE, ACCESS_LOAD));
+    ck_assert_uint_eq(flags_of(RAM_BASE), PAGE_WRITER); /* stores are announced though nothing is entered */
+    atomic_fetch_or(&fx.ram.page_flags[0], PAGE_CODE);
+    ck_assert(tlb_store(fx.cpu, RAM_BASE, 8, 0));
+    ck_assert_uint_eq(code_writes, 1);
+    fx.cpu->stats.mem_access[0]--;
     tlb_exact_mode(fx.cpu, false);
     load(RAM_BASE);
     ck_assert_ptr_nonnull(tlb_probe_read(fx.cpu->ctx, RAM_BASE, 8));
