@@ -1,0 +1,324 @@
+/*
+ * The directory as a Promela model: what directory.c and directory_home.c do for one page, over and over, by every rank.
+ *
+ * Left out, because the simulator drives the real code through them: hold time, served pages, prefetch, loss of a rank.
+ * Kept: the queue at the home, reads side by side, invalidations with gathered acknowledgements, versions and upgrades without
+ * bytes, users that come down late, GETs that cross a FORWARD or an INVALIDATE. Each pair of ranks has two channels (small
+ * messages and pages); nothing is known about the order between channels.
+ *
+ * Checked in every reachable state: one writer; readers see the last write; and in every final state (LIMIT > 0):
+ * no request is left. tests/sim/models runs it: `spin -run -DLIMIT=0 -DWRITES=3 directory.pml`. Page p is homed on rank p.
+ */
+#ifndef RANKS
+#define RANKS 3
+#endif
+#ifndef PAGES
+#define PAGES 1
+#endif
+#ifndef LIMIT
+#define LIMIT 2 /* requests of each rank for each page; 0 = no end */
+#endif
+#ifndef WRITES
+#define WRITES 3 /* writes to each page: versions and bytes are counted */
+#endif
+#ifndef TOTAL
+#define TOTAL 0 /* requests of all ranks for all pages together; 0 = no such limit */
+#endif
+#define HOME RANKS /* the home's entry is an endpoint of its own; rank p holds page p at the start */
+#define CURRENT 255
+
+mtype = { GET, FORWARD, INVALIDATE, GRANT, INVALIDATED, DONE };
+
+/* type, requester, right, acks, version or have, bytes */
+chan net[PAGES * (RANKS + 1) * (RANKS + 1) * 2] = [2] of { mtype, byte, byte, byte, byte, byte };
+#define CH(p, s, d, c) net[(((p) * (RANKS + 1) + (s)) * (RANKS + 1) + (d)) * 2 + (c)]
+chan queue[PAGES] = [RANKS + 1] of { byte, byte, byte }; /* requester, right, have */
+
+/* Per page and rank: the line, what users may still do, the request. */
+byte line[PAGES * RANKS];
+byte users[PAGES * RANKS];
+byte version[PAGES * RANKS];
+byte bytes[PAGES * RANKS];
+byte asked[PAGES * RANKS];
+/* Per page: the last bytes written. */
+byte last[PAGES];
+byte writes[PAGES];
+byte spent; /* of TOTAL */
+
+#define I (p * RANKS + r)
+
+inline check(p)
+{
+    byte q, t;
+    q = 0;
+    do
+    :: q < RANKS ->
+        assert(users[p * RANKS + q] == 0 || bytes[p * RANKS + q] == last[p]);
+        t = 0;
+        do
+        :: t < RANKS ->
+            assert(t == q || users[p * RANKS + q] != 2 || users[p * RANKS + t] == 0);
+            t++
+        :: else -> break
+        od;
+        q++
+    :: else -> break
+    od;
+    q = 0;
+    t = 0
+}
+
+proctype Rank(byte p; byte r)
+{
+    byte who, right, acks, ver, val;
+    byte granted, need, got, requests;
+    byte taking, take_right, take_who, take_acks, take_have;
+    bool take_invalidate, dirty;
+
+end:
+    do
+    /* A user asks for a right that it has not, or that is just being taken. */
+    :: atomic {
+        asked[I] == 0 && (LIMIT == 0 || requests < LIMIT) && (TOTAL == 0 || spent < TOTAL) && (taking -> take_right : line[I]) < 2 ->
+            if
+            :: (taking -> take_right : line[I]) == 0 -> right = 1
+            :: right = 2
+            fi;
+            asked[I] = right;
+            if
+            :: LIMIT > 0 -> requests++
+            :: else -> skip
+            fi;
+            if
+            :: TOTAL > 0 -> spent++
+            :: else -> skip
+            fi;
+            CH(p, r, HOME, 0)!GET, r, right, 0, version[I], 0;
+            right = 0
+       }
+    /* A user writes. */
+    :: d_step {
+        users[I] == 2 && writes[p] < WRITES ->
+            writes[p]++;
+            bytes[I] = writes[p];
+            last[p] = writes[p];
+            dirty = true
+       }
+    /* The users are at a safe point: they come down, and the answer goes out. */
+    :: atomic {
+        taking ->
+            users[I] = take_right;
+            if
+            :: line[I] == 2 && dirty -> version[I]++; dirty = false
+            :: else -> skip
+            fi;
+            line[I] = take_right;
+            taking = 0;
+answer:
+            if
+            :: take_invalidate -> CH(p, r, take_who, 0)!INVALIDATED, 0, 0, 0, 0, 0
+            :: else ->
+                if
+                :: take_have == version[I] || take_have == CURRENT ->
+                    CH(p, r, take_who, 0)!GRANT, 0, (take_right == 0 -> 2 : 1), take_acks, version[I], CURRENT
+                :: else ->
+                    CH(p, r, take_who, 1)!GRANT, 0, (take_right == 0 -> 2 : 1), take_acks, version[I], bytes[I]
+                fi
+            fi;
+            take_who = 0; take_acks = 0; take_have = 0; take_right = 0; take_invalidate = false
+       }
+    :: atomic {
+        CH(p, HOME, r, 0)?FORWARD, who, right, acks, ver, _ ->
+            assert(line[I] != 0 && !taking);
+            take_who = who; take_acks = acks; take_have = ver;
+            take_right = (right == 2 -> 0 : 1);
+            take_invalidate = false;
+            who = 0; right = 0; acks = 0; ver = 0;
+            if
+            :: line[I] <= take_right -> goto answer
+            :: else -> taking = 1
+            fi
+       }
+    :: atomic {
+        CH(p, HOME, r, 0)?INVALIDATE, who, _, _, _, _ ->
+            assert(line[I] == 1 && !taking);
+            take_who = who; take_right = 0; take_invalidate = true;
+            taking = 1;
+            who = 0
+       }
+#define RECEIVE(s)                                                                                                     \
+    :: atomic { CH(p, s, r, 0)?GRANT, _, right, acks, ver, val -> goto grant }                                       \
+    :: atomic { CH(p, s, r, 1)?GRANT, _, right, acks, ver, val -> goto grant }                                       \
+    :: atomic { CH(p, s, r, 0)?INVALIDATED, _, _, _, _, _ -> assert(asked[I] == 2); got++; goto settle }
+    RECEIVE(0)
+    RECEIVE(1)
+#if RANKS > 2
+    RECEIVE(2)
+#endif
+    :: atomic { CH(p, HOME, r, 0)?GRANT, _, right, acks, ver, val -> goto grant }
+    od;
+
+grant:
+    atomic {
+        assert(asked[I] == right && !granted && !taking);
+        if
+        :: val == CURRENT ->
+            assert(ver == CURRENT -> line[I] == 1 : ver == version[I])
+        :: else ->
+            assert(line[I] == 0);
+            bytes[I] = val;
+            version[I] = ver
+        fi;
+        granted = 1;
+        need = acks;
+        right = 0; acks = 0; ver = 0; val = 0;
+        goto settle
+    }
+settle:
+    atomic {
+        if
+        :: granted && need == got ->
+            line[I] = asked[I];
+            users[I] = asked[I];
+            asked[I] = 0;
+            granted = 0; need = 0; got = 0;
+            check(p);
+            CH(p, r, HOME, 0)!DONE, r, 0, 0, 0, 0
+        :: else -> skip
+        fi;
+        goto end
+    }
+}
+
+proctype Home(byte p)
+{
+    byte holders = 1 << p, who, right, have, t, source, acks;
+    byte reads;           /* ranks whose read is under way */
+    byte writer = 0;      /* requester + 1 of the write, or of the read of an exclusive page, under way */
+    bool exclusive = true, write;
+
+end:
+    do
+#define LISTEN(s)                                                                                                      \
+    :: atomic { CH(p, s, HOME, 0)?GET, who, right, _, have, _ ->                                                     \
+            queue[p]!who, right, have; who = 0; right = 0; have = 0 }                                                  \
+    :: atomic { CH(p, s, HOME, 0)?DONE, who, _, _, _, _ -> goto done }
+    LISTEN(0)
+    LISTEN(1)
+#if RANKS > 2
+    LISTEN(2)
+#endif
+    :: atomic {
+        nempty(queue[p]) && writer == 0 && (reads == 0 || queue[p]?[_, 1, _]) ->
+            queue[p]?who, right, have;
+            goto start
+       }
+    od;
+
+start:
+    atomic {
+        if
+        :: right == 1 ->
+            source = ((holders >> p) & 1 -> p : 0);
+            do
+            :: (holders >> source) & 1 -> break
+            :: else -> source++
+            od;
+            if
+            :: exclusive -> writer = who + 1; write = false
+            :: else -> reads = reads | (1 << who)
+            fi;
+            CH(p, HOME, source, 0)!FORWARD, who, 1, 0, ((holders >> who) & 1 -> CURRENT : have), 0
+        :: else ->
+            writer = who + 1;
+            write = true;
+            /* The home's own copy (rank p) is the source if there is one; an upgrade needs none. */
+            source = 255;
+            if
+            :: (holders & ~(1 << who)) && ((((holders >> p) & 1) && who != p) || !((holders >> who) & 1)) ->
+                source = (((holders & ~(1 << who)) >> p) & 1 -> p : 0);
+                do
+                :: ((holders & ~(1 << who)) >> source) & 1 -> break
+                :: else -> source++
+                od
+            :: else -> skip
+            fi;
+            acks = 0;
+            t = 0;
+            do
+            :: t < RANKS ->
+                if
+                :: ((holders >> t) & 1) && t != who && t != source ->
+                    acks++;
+                    CH(p, HOME, t, 0)!INVALIDATE, who, 0, 0, 0, 0
+                :: else -> skip
+                fi;
+                t++
+            :: else -> break
+            od;
+            if
+            :: source != 255 ->
+                CH(p, HOME, source, 0)!FORWARD, who, 2, acks, ((holders >> who) & 1 -> CURRENT : have), 0
+            :: else -> CH(p, HOME, who, 0)!GRANT, 0, 2, acks, CURRENT, CURRENT
+            fi
+        fi;
+        who = 0; right = 0; have = 0; source = 0; acks = 0; t = 0;
+        goto end
+    }
+
+done:
+    atomic {
+        if
+        :: writer == who + 1 ->
+            writer = 0;
+            if
+            :: write -> holders = 1 << who; exclusive = true
+            :: else -> holders = holders | (1 << who); exclusive = false
+            fi;
+            write = false
+        :: else ->
+            assert((reads >> who) & 1);
+            reads = reads & ~(1 << who);
+            holders = holders | (1 << who)
+        fi;
+        who = 0;
+        goto end
+    }
+}
+
+init
+{
+    byte p, r;
+    atomic {
+        p = 0;
+        do
+        :: p < PAGES ->
+            line[p * RANKS + p] = 2;
+            users[p * RANKS + p] = 2;
+            version[p * RANKS + p] = 1;
+            r = 0;
+            do
+            :: r < RANKS -> run Rank(p, r); r++
+            :: else -> break
+            od;
+            run Home(p);
+            p++
+        :: else -> break
+        od;
+        p = 0;
+        r = 0
+    }
+    /* Nothing moves any more: then nothing may be left undone. */
+    timeout;
+    do
+    :: p < PAGES ->
+        assert(empty(queue[p]));
+        r = 0;
+        do
+        :: r < RANKS -> assert(asked[p * RANKS + r] == 0); r++
+        :: else -> break
+        od;
+        p++
+    :: else -> break
+    od
+}
