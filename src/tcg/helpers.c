@@ -16,8 +16,10 @@ static void at_site(struct cpu *cpu, uint32_t info)
 
 static void memory_fault(struct cpu *cpu)
 {
-    cpu_take_exception(cpu, cpu->exc_cause, cpu->exc_tval);
+    /* As take_trap: a slice's worth is used up, but nothing has retired. */
+    cpu->icount_end--;
     cpu->budget--;
+    cpu_take_exception(cpu, cpu->exc_cause, cpu->exc_tval);
     tcg_leave(cpu, TCG_EXIT_EVENT);
 }
 
