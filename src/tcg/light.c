@@ -23,6 +23,7 @@ static void *environment_call(struct cpu *cpu)
     if (cpu->priv != PRIV_U) {
         return (void *)LIGHT_FULL;
     }
+    cpu->icount_end--; /* an ecall does not retire, but its block has counted it */
     cpu_take_exception(cpu, EXC_ECALL_U, 0);
     return code_at_pc(cpu);
 }
