@@ -186,7 +186,7 @@ static int wait_events(struct loop *loop, struct epoll_event *ev, uint64_t deadl
         uint64_t now = loop_now_ns();
         left = deadline_ns > now ? deadline_ns - now : 0;
     }
-    int n;
+    int n = -1;
     if (!loop->no_pwait2) {
         struct timespec ts = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
         n = epoll_pwait2(loop->epoll_fd, ev, BATCH, deadline_ns == UINT64_MAX ? NULL : &ts, NULL);
