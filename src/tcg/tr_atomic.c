@@ -41,12 +41,12 @@ static void amo_loop(struct tr *t, struct x64_mem m, bool word)
     uint8_t *again = e->p;
     x64_mov(e, RCX, RAX);
     struct x64_mem src = x64_at(RBP, X_DISP(in->rs2));
-    bool in_reg = in->rs2 && host_reg[in->rs2] >= 0;
+    bool in_reg = in->rs2 && t->reg[in->rs2] >= 0;
     if (op >= OP_AMOMIN_W) {
         enum x64_cc cc = op == OP_AMOMIN_W ? CC_G : op == OP_AMOMAX_W ? CC_L : op == OP_AMOMINU_W ? CC_A : CC_B;
         if (in_reg) {
-            x64_alu(e, !word, ALU_CMP, RAX, host_reg[in->rs2]);
-            x64_cmov(e, cc, RCX, host_reg[in->rs2]);
+            x64_alu(e, !word, ALU_CMP, RAX, t->reg[in->rs2]);
+            x64_cmov(e, cc, RCX, t->reg[in->rs2]);
         } else {
             x64_alu_rm(e, !word, ALU_CMP, RAX, src);
             x64_rm(e, true, 0x0f40 | (unsigned)cc, RCX, src);
@@ -54,7 +54,7 @@ static void amo_loop(struct tr *t, struct x64_mem m, bool word)
     } else {
         enum x64_alu alu = op == OP_AMOXOR_W ? ALU_XOR : op == OP_AMOAND_W ? ALU_AND : ALU_OR;
         if (in_reg) {
-            x64_alu(e, true, alu, RCX, host_reg[in->rs2]);
+            x64_alu(e, true, alu, RCX, t->reg[in->rs2]);
         } else {
             x64_alu_rm(e, true, alu, RCX, src);
         }

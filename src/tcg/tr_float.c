@@ -197,7 +197,7 @@ static void compare(struct tr *t, enum op op, bool d)
         x64_vex(e, pp, 1, false, 0x2f, b, 0, a); /* signaling; a < b is b > a */
         x64_setcc(e, op == OP_FLT_D ? CC_A : CC_AE, RAX);
     }
-    int r = tr_dst(in->rd, RAX);
+    int r = tr_dst(t, in->rd, RAX);
     x64_movzx8(e, r, RAX);
     tr_put(t, in->rd, r);
     done(t, first);
@@ -320,7 +320,7 @@ static void move_between(struct tr *t)
     switch (in->op) {
     case OP_FMV_X_D:
     case OP_FMV_X_W:
-        x = tr_dst(in->rd, RAX);
+        x = tr_dst(t, in->rd, RAX);
         if (host_xmm[in->rs1] >= 0) {
             x64_vex(e, PP_66, 1, in->op == OP_FMV_X_D, 0x7e, host_xmm[in->rs1], 0, x);
         } else {

@@ -11,8 +11,8 @@ static void alu_guest(struct tr *t, bool w, enum x64_alu op, int dst, unsigned r
 {
     if (rs == 0) {
         x64_alu_imm(&t->e, w, op, dst, 0);
-    } else if (host_reg[rs] >= 0) {
-        x64_alu(&t->e, w, op, dst, host_reg[rs]);
+    } else if (t->reg[rs] >= 0) {
+        x64_alu(&t->e, w, op, dst, t->reg[rs]);
     } else {
         x64_alu_rm(&t->e, w, op, dst, x_mem(rs));
     }
@@ -48,21 +48,25 @@ static void alu3(struct tr *t, enum x64_alu op, bool commutes)
         a = b;
         b = x;
     }
-    int d = host_reg[rd];
+    int d = t->reg[rd];
     if (d < 0) {
-        if (rd == a && host_reg[b] >= 0) {
-            x64_alu_mr(e, true, op, x_mem(rd), host_reg[b]);
+        if (rd == a && t->reg[b] >= 0) {
+            x64_alu_mr(e, true, op, x_mem(rd), t->reg[b]);
             return;
         }
         d = RAX;
+    } else if (op == ALU_SUB && a == 0) { /* neg */
+        get(t, d, b);
+        x64_unary(e, true, 3, d);
+        return;
     } else if (rd == b && rd != a) { /* sub rd, rs1, rd */
         get(t, RAX, a);
         alu_guest(t, true, op, RAX, b);
         x64_mov(e, d, RAX);
         return;
     }
-    if (op == ALU_ADD && d != RAX && rd != a && host_reg[a] >= 0 && host_reg[b] >= 0) {
-        x64_lea(e, d, x64_idx(host_reg[a], host_reg[b], 0));
+    if (op == ALU_ADD && d != RAX && rd != a && t->reg[a] >= 0 && t->reg[b] >= 0) {
+        x64_lea(e, d, x64_idx(t->reg[a], t->reg[b], 0));
         return;
     }
     get(t, d, a);
@@ -82,15 +86,15 @@ static void alu_imm3(struct tr *t, enum x64_alu op)
         tr_put_imm(t, rd, in->imm);
         return;
     }
-    if (rd == a && host_reg[rd] < 0) {
+    if (rd == a && t->reg[rd] < 0) {
         if (op != ALU_ADD || in->imm) {
             x64_alu_mem_imm(e, true, op, x_mem(rd), in->imm);
         }
         return;
     }
-    int d = tr_dst(rd, RAX);
-    if (op == ALU_ADD && rd != a && host_reg[a] >= 0 && in->imm) {
-        x64_lea(e, d, x64_at(host_reg[a], in->imm));
+    int d = tr_dst(t, rd, RAX);
+    if (op == ALU_ADD && rd != a && t->reg[a] >= 0 && in->imm) {
+        x64_lea(e, d, x64_at(t->reg[a], in->imm));
     } else if (op == ALU_AND && in->imm == 0xff) {
         int s = tr_src(t, a, RAX);
         x64_movzx8(e, d, s);
@@ -113,9 +117,9 @@ static void alu_word(struct tr *t, enum x64_alu op, bool imm)
     if (in->rd == 0) {
         return;
     }
-    int d = tr_dst(in->rd, RAX);
+    int d = tr_dst(t, in->rd, RAX);
     if (imm && in->imm == 0) { /* sext.w */
-        if (in->rs1 && host_reg[in->rs1] < 0) {
+        if (in->rs1 && t->reg[in->rs1] < 0) {
             x64_rm(e, true, 0x63, d, x_mem(in->rs1));
         } else {
             x64_movsxd(e, d, tr_src(t, in->rs1, RAX));
@@ -140,14 +144,38 @@ static void alu_word(struct tr *t, enum x64_alu op, bool imm)
     tr_put(t, in->rd, d);
 }
 
+/* slli rd, rs, a; srli rd, rd, b with a >= 32: the low 64 - a bits of rs, zero-extended, at bit a - b. */
+static bool zero_extend(struct tr *t)
+{
+    const struct insn *in = &t->in, *n = tr_peek(t);
+    struct x64 *e = &t->e;
+    if (!n || n->op != OP_SRLI || n->rd != in->rd || n->rs1 != in->rd || n->imm > in->imm ||
+        (in->imm != 32 && in->imm != 48)) {
+        return false;
+    }
+    int s = tr_src(t, in->rs1, RAX), d = tr_dst(t, in->rd, RAX);
+    unsigned up = (unsigned)(in->imm - n->imm);
+    if (in->imm == 32) {
+        x64_mov32(e, d, s);
+    } else {
+        x64_rr(e, false, 0x0fb7, d, s);
+    }
+    if (up) {
+        x64_shift_imm(e, true, SH_SHL, d, up);
+    }
+    tr_put(t, in->rd, d);
+    tr_take(t);
+    return true;
+}
+
 static void shift_imm(struct tr *t, enum x64_shift op, bool word)
 {
     const struct insn *in = &t->in;
     struct x64 *e = &t->e;
-    if (in->rd == 0) {
+    if (in->rd == 0 || (op == SH_SHL && !word && zero_extend(t))) {
         return;
     }
-    int d = tr_dst(in->rd, RAX);
+    int d = tr_dst(t, in->rd, RAX);
     if (word) {
         int s = tr_src(t, in->rs1, RAX);
         if (s == d || s == RAX) {
@@ -159,7 +187,6 @@ static void shift_imm(struct tr *t, enum x64_shift op, bool word)
             x64_movsxd(e, d, RAX);
         }
     } else {
-        /* slli then srli by 32 is zero extension; the pair costs little more than one. */
         get(t, d, in->rs1);
         if (in->imm) {
             x64_shift_imm(e, true, op, d, (unsigned)in->imm);
@@ -176,10 +203,10 @@ static void shift_reg(struct tr *t, unsigned pp, bool word)
         return;
     }
     int s = tr_src(t, in->rs1, RAX), c = tr_src(t, in->rs2, RCX);
-    int d = word ? RAX : tr_dst(in->rd, RAX);
+    int d = word ? RAX : tr_dst(t, in->rd, RAX);
     x64_shiftx(&t->e, pp, !word, d, s, c);
     if (word) {
-        d = tr_dst(in->rd, RAX);
+        d = tr_dst(t, in->rd, RAX);
         x64_movsxd(&t->e, d, RAX);
     }
     tr_put(t, in->rd, d);
@@ -209,7 +236,7 @@ static void set_less(struct tr *t, enum x64_cc cc, bool imm)
         }
     }
     x64_setcc(e, cc, RAX);
-    int d = tr_dst(in->rd, RAX);
+    int d = tr_dst(t, in->rd, RAX);
     x64_movzx8(e, d, RAX);
     tr_put(t, in->rd, d);
 }
@@ -222,7 +249,7 @@ static void mul(struct tr *t, bool word)
         return;
     }
     get(t, RAX, in->rs1);
-    if (in->rs2 && host_reg[in->rs2] < 0) {
+    if (in->rs2 && t->reg[in->rs2] < 0) {
         x64_rm(e, !word, 0x0faf, RAX, x_mem(in->rs2));
     } else {
         x64_imul(e, !word, RAX, tr_src(t, in->rs2, RCX));
@@ -310,12 +337,24 @@ static void divide(struct tr *t)
     tr_put(t, in->rd, RAX);
 }
 
+/* lui, with the addi or addiw that completes the constant. */
+static void load_upper(struct tr *t)
+{
+    const struct insn *n = tr_peek(t);
+    int64_t v = t->in.imm;
+    if (n && (n->op == OP_ADDI || n->op == OP_ADDIW) && n->rd == t->in.rd && n->rs1 == t->in.rd) {
+        v = n->op == OP_ADDI ? v + n->imm : (int32_t)((uint32_t)v + (uint32_t)n->imm);
+        tr_take(t);
+    }
+    tr_put_imm(t, t->in.rd, v);
+}
+
 bool tr_integer(struct tr *t)
 {
     const struct insn *in = &t->in;
     switch (in->op) {
     case OP_LUI:
-        tr_put_imm(t, in->rd, in->imm);
+        load_upper(t);
         return true;
     case OP_ADDI:
         alu_imm3(t, ALU_ADD);

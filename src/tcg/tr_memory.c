@@ -12,7 +12,7 @@ struct x64_mem tr_probe(struct tr *t, struct cold *c, unsigned base, int32_t imm
         x64_lea(e, RDX, x64_at(b, imm));
         ea = RDX;
     }
-    _Static_assert(TLB_BITS == 10 && GUEST_PAGE_BITS == 12, "index below");
+    _Static_assert(TLB_BITS + 3 < 31 - GUEST_PAGE_BITS && GUEST_PAGE_BITS == 12, "index below");
     x64_rorx(e, false, RCX, ea, GUEST_PAGE_BITS - 3);
     x64_alu_imm(e, false, ALU_AND, RCX, (TLB_SIZE - 1) << 3);
     if (!imm) {
@@ -38,7 +38,7 @@ static void load(struct tr *t, enum mem_kind kind)
     struct cold *c = tr_cold(t, COLD_LOAD);
     c->mem = (uint8_t)kind;
     struct x64_mem m = tr_probe(t, c, in->rs1, in->imm, kind_size[kind], false);
-    int d = tr_dst(in->rd, RAX);
+    int d = tr_dst(t, in->rd, RAX);
     switch (kind) {
     case MEM_U8:
         x64_rm(e, false, 0x0fb6, d, m);
@@ -167,6 +167,27 @@ static void fp_store(struct tr *t, bool is_double)
     c->back = e->p;
 }
 
+/* cbo.zero in S or M mode where it is allowed, with an aligned address: four vector stores. */
+static void zero_block(struct tr *t)
+{
+    struct x64 *e = &t->e;
+    struct cold *c = tr_cold_interp(t), *misaligned = tr_cold_interp(t);
+    x64_rm(e, false, 0x80, 7, x64_at(RBP, CPU_DISP(priv)));
+    x64_b(e, PRIV_S);
+    c->from[1] = x64_jcc(e, CC_B);
+    x64_rm(e, false, 0xf6, 0, x64_at(RBP, CPU_DISP(menvcfg))); /* CBZE */
+    x64_b(e, 0x80);
+    misaligned->from[0] = x64_jcc(e, CC_E);
+    x64_test_imm8(e, tr_src(t, t->in.rs1, RAX), 63);
+    misaligned->from[1] = x64_jcc(e, CC_NE);
+    struct x64_mem m = tr_probe(t, c, t->in.rs1, 0, 64, true);
+    x64_vex(e, 0, 1, false, 0x57, 0, 0, 0); /* vxorps xmm0 */
+    for (unsigned i = 0; i < 4; i++, m.disp += 16) {
+        x64_vex_m(e, 0, 1, false, 0x11, 0, 0, m); /* vmovups */
+    }
+    c->back = misaligned->back = e->p;
+}
+
 bool tr_memory(struct tr *t)
 {
     switch (t->in.op) {
@@ -202,6 +223,9 @@ bool tr_memory(struct tr *t)
         return true;
     case OP_SD:
         store(t, 3);
+        return true;
+    case OP_CBO_ZERO:
+        zero_block(t);
         return true;
     case OP_FLD:
         fp_load(t, true);

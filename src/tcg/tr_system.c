@@ -54,7 +54,7 @@ static bool plain(struct tr *t)
         }
     }
     if (in->rd) {
-        int d = tr_dst(in->rd, RAX);
+        int d = tr_dst(t, in->rd, RAX);
         x64_load(e, d, field(disp));
         tr_put(t, in->rd, d);
     }
@@ -95,7 +95,7 @@ static bool interrupt_switch(struct tr *t)
     need_supervisor(t, c);
     if (off) {
         if (in->rd) {
-            int d = tr_dst(in->rd, RAX);
+            int d = tr_dst(t, in->rd, RAX);
             x64_imm(e, d, (int64_t)SSTATUS_READ);
             x64_alu_rm(e, true, ALU_AND, d, field(CPU_DISP(mstatus)));
             tr_put(t, in->rd, d);

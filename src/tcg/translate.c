@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include "tcg/decode.h"
 #include "weft/log.h"
 
 static struct x64_mem cpu_mem(int32_t disp)
@@ -17,6 +18,7 @@ struct cold *tr_cold(struct tr *t, enum cold_kind kind)
     struct cold *c = &t->cold[t->num_cold++];
     memset(c, 0, offsetof(struct cold, insn));
     c->kind = (uint8_t)kind;
+    c->bb = (uint8_t)(t->num_entries - 1);
     c->info = INFO(t->off, t->index);
     return c;
 }
@@ -43,16 +45,51 @@ int tr_src(struct tr *t, unsigned r, int tmp)
         x64_imm_keep_flags(&t->e, tmp, 0);
         return tmp;
     }
-    if (host_reg[r] >= 0) {
-        return host_reg[r];
+    if (t->reg[r] >= 0) {
+        return t->reg[r];
     }
     x64_load(&t->e, tmp, cpu_mem(X_DISP(r)));
     return tmp;
 }
 
-int tr_dst(unsigned rd, int tmp)
+int tr_dst(const struct tr *t, unsigned rd, int tmp)
 {
-    return rd && host_reg[rd] >= 0 ? host_reg[rd] : tmp;
+    return rd && t->reg[rd] >= 0 ? t->reg[rd] : tmp;
+}
+
+const struct insn *tr_peek(const struct tr *t)
+{
+    return t->at < t->dec_n ? &t->dec[t->at] : NULL;
+}
+
+void tr_take(struct tr *t)
+{
+    t->off += t->in.len;
+    t->index++;
+    t->in = t->dec[t->at++];
+}
+
+/* Puts borrowed registers back where code outside the block expects them. Touches no flags and no scratch register. */
+static void give_back(struct tr *t, const struct borrow *b)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        if (b->written >> b->guest[i] & 1) {
+            x64_store(&t->e, cpu_mem(X_DISP(b->guest[i])), b->host[i]);
+        }
+        x64_load(&t->e, b->host[i], cpu_mem(X_DISP(b->pinned[i])));
+    }
+}
+
+static void take_again(struct tr *t, const struct borrow *b)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        x64_load(&t->e, b->host[i], cpu_mem(X_DISP(b->guest[i])));
+    }
+}
+
+static const struct borrow *borrow_of(const struct tr *t)
+{
+    return &t->borrow[t->num_entries - 1];
 }
 
 void tr_put(struct tr *t, unsigned rd, int reg)
@@ -60,8 +97,8 @@ void tr_put(struct tr *t, unsigned rd, int reg)
     if (rd == 0) {
         return;
     }
-    if (host_reg[rd] >= 0) {
-        x64_mov(&t->e, host_reg[rd], reg);
+    if (t->reg[rd] >= 0) {
+        x64_mov(&t->e, t->reg[rd], reg);
     } else {
         x64_store(&t->e, cpu_mem(X_DISP(rd)), reg);
     }
@@ -72,8 +109,8 @@ void tr_put_imm(struct tr *t, unsigned rd, int64_t v)
     if (rd == 0) {
         return;
     }
-    if (host_reg[rd] >= 0) {
-        x64_imm(&t->e, host_reg[rd], v);
+    if (t->reg[rd] >= 0) {
+        x64_imm(&t->e, t->reg[rd], v);
     } else if (v >= INT32_MIN && v <= INT32_MAX) {
         x64_store_imm(&t->e, cpu_mem(X_DISP(rd)), (int32_t)v);
     } else {
@@ -148,16 +185,22 @@ static void tr_branch(struct tr *t)
         int a = tr_src(t, in->rs1, RAX);
         x64_test(e, true, a, a);
         /* test clears CF and OF: b never taken, ae always; l and ge look at the sign. */
-    } else if (in->rs1 != 0 && host_reg[in->rs1] < 0 && host_reg[in->rs2] >= 0) {
-        x64_rm(e, true, 0x39, host_reg[in->rs2], cpu_mem(X_DISP(in->rs1)));
+    } else if (in->rs1 != 0 && t->reg[in->rs1] < 0 && t->reg[in->rs2] >= 0) {
+        x64_rm(e, true, 0x39, t->reg[in->rs2], cpu_mem(X_DISP(in->rs1)));
     } else {
         int a = tr_src(t, in->rs1, RAX);
-        if (host_reg[in->rs2] >= 0) {
-            x64_alu(e, true, ALU_CMP, a, host_reg[in->rs2]);
+        if (t->reg[in->rs2] >= 0) {
+            x64_alu(e, true, ALU_CMP, a, t->reg[in->rs2]);
         } else {
             x64_alu_rm(e, true, ALU_CMP, a, cpu_mem(X_DISP(in->rs2)));
         }
     }
+    if (off == (int64_t)t->bb_off) {
+        x64_patch(x64_jcc(e, c), t->inner);
+        give_back(t, borrow_of(t));
+        return;
+    }
+    give_back(t, borrow_of(t));
     if (off >= 0 && off < (int64_t)GUEST_PAGE_SIZE) {
         align_patch(e, 2);
         t->direct[t->num_direct].off = (uint16_t)off;
@@ -172,7 +215,7 @@ static void tr_branch(struct tr *t)
 static void tr_link_register(struct tr *t, unsigned rd)
 {
     if (rd) {
-        int d = tr_dst(rd, RCX);
+        int d = tr_dst(t, rd, RCX);
         tr_pc(t, d, t->off + t->in.len);
         tr_put(t, rd, d);
     }
@@ -210,36 +253,42 @@ static void tr_jalr(struct tr *t)
         x64_alu_imm(e, true, ALU_ADD, RAX, in->imm);
     }
     tr_link_register(t, in->rd);
+    give_back(t, borrow_of(t));
     jump_indirect(t);
 }
 
-/* auipc rd, hi; jalr rd2, lo(rd): a direct call or jump. Fused when both lie in the page. */
-static bool fuse_auipc_jalr(struct tr *t)
+/* Leaves the block for page offset `off`. */
+static void leave_to(struct tr *t, int64_t off)
 {
-    unsigned next = t->off + t->in.len;
-    if (next + 4 > GUEST_PAGE_SIZE) {
-        return false;
+    give_back(t, borrow_of(t));
+    tr_goto(t, off);
+}
+
+/* auipc rd, hi and what follows it: a direct call or jump, or an address. */
+static void tr_auipc(struct tr *t)
+{
+    const struct insn *n = tr_peek(t);
+    unsigned rd = t->in.rd;
+    int64_t base = (int64_t)t->off + t->in.imm;
+    if (n && rd && n->op == OP_ADDI && n->rs1 == rd && n->rd == rd) {
+        base += n->imm;
+        tr_take(t);
+    } else if (n && rd && n->op == OP_JALR && n->rs1 == rd) {
+        int64_t target = (base + n->imm) & -2;
+        if (n->rd != rd) {
+            int d = tr_dst(t, rd, RCX);
+            tr_pc(t, d, base);
+            tr_put(t, rd, d);
+        }
+        tr_take(t);
+        tr_link_register(t, t->in.rd);
+        leave_to(t, target);
+        t->end = true;
+        return;
     }
-    uint32_t raw;
-    struct insn n;
-    memcpy(&raw, t->bytes + next, 4);
-    insn_decode(raw, t->cpu->isa_ext, &n);
-    if (n.op != OP_JALR || n.rs1 != t->in.rd || t->in.rd == 0) {
-        return false;
-    }
-    int64_t base = (int64_t)t->off + t->in.imm, target = (base + n.imm) & -2;
-    if (n.rd != t->in.rd) {
-        int d = tr_dst(t->in.rd, RCX);
-        tr_pc(t, d, base);
-        tr_put(t, t->in.rd, d);
-    }
-    t->index++;
-    t->off = next;
-    t->in = n;
-    tr_link_register(t, n.rd);
-    tr_goto(t, target);
-    t->end = true;
-    return true;
+    int d = tr_dst(t, rd, RAX);
+    tr_pc(t, d, base);
+    tr_put(t, rd, d);
 }
 
 bool tr_control(struct tr *t)
@@ -251,7 +300,7 @@ bool tr_control(struct tr *t)
         return true;
     case OP_JAL:
         tr_link_register(t, in->rd);
-        tr_goto(t, (int64_t)t->off + in->imm);
+        leave_to(t, (int64_t)t->off + in->imm);
         t->end = true;
         return true;
     case OP_JALR:
@@ -259,11 +308,7 @@ bool tr_control(struct tr *t)
         t->end = true;
         return true;
     case OP_AUIPC:
-        if (!fuse_auipc_jalr(t)) {
-            int d = tr_dst(in->rd, RAX);
-            tr_pc(t, d, (int64_t)t->off + in->imm);
-            tr_put(t, in->rd, d);
-        }
+        tr_auipc(t);
         return true;
     case OP_FENCE:
         /* TSO keeps every order but earlier writes before later reads: pred W (bit 4) with succ R (bit 1), unless
@@ -288,7 +333,7 @@ bool tr_control(struct tr *t)
     case OP_WRS_STO:
     case OP_SFENCE_VMA:
         tr_interp(t);
-        tr_goto(t, t->off + in->len);
+        leave_to(t, t->off + in->len);
         t->end = true;
         return true;
     default:
@@ -313,8 +358,11 @@ static void cold_emit_memory(struct tr *t, struct cold *c)
     if (c->ea_reg != RAX || c->imm) {
         x64_lea(e, RAX, x64_at(c->ea_reg, c->imm));
     }
+    const struct borrow *b = &t->borrow[c->bb];
+    give_back(t, b);
     x64_imm_keep_flags(e, RDX, c->info);
     x64_call_to(e, c->kind == COLD_STORE ? t->stubs->store[c->mem] : t->stubs->load[c->mem]);
+    take_again(t, b);
     if (c->kind == COLD_LOAD) {
         if (c->fp) {
             x64_vex(e, 1, 1, true, 0x6e, c->value, 0, RAX); /* vmovq xmm, rax */
@@ -341,6 +389,8 @@ static void cold_emit_interp(struct tr *t, struct cold *c)
 {
     struct x64 *e = &t->e;
     bool light = c->kind == COLD_LIGHT, is_csr = c->insn.op >= OP_CSRRW && c->insn.op <= OP_CSRRC;
+    const struct borrow *b = &t->borrow[c->bb];
+    give_back(t, b);
     if (light && is_csr) {
         sync_register(t, c->insn.rs1, true);
     }
@@ -355,6 +405,7 @@ static void cold_emit_interp(struct tr *t, struct cold *c)
         sync_register(t, c->insn.rd, false);
     }
     if (c->back) {
+        take_again(t, b);
         x64_jmp_to(e, c->back);
     } else {
         x64_b(e, 0x0f); /* ud2: the instruction never goes on */
@@ -398,10 +449,12 @@ static void cold_emit(struct tr *t, struct cold *c)
         cold_emit_interp(t, c);
         break;
     case COLD_FP_EXIT:
+        give_back(t, &t->borrow[c->bb]);
         x64_imm_keep_flags(&t->e, RDX, c->info);
         x64_jmp_to(&t->e, t->stubs->interp_exit);
         break;
     case COLD_BUDGET:
+        give_back(t, &t->borrow[c->bb]);
         x64_imm_keep_flags(&t->e, RDX, c->info);
         x64_jmp_to(&t->e, t->stubs->budget);
         break;
@@ -413,14 +466,180 @@ static void cold_emit(struct tr *t, struct cold *c)
 
 /* ---- blocks and units ---- */
 
-static void block_begin(struct tr *t)
+static uint8_t *known_code(struct tr *t, unsigned off)
 {
+    unsigned i = t->entry_index[off >> 1];
+    if (i) {
+        return t->entry[i - 1].code;
+    }
+    uint32_t code = code_page_find(t->page, off);
+    return code ? t->cc->rw + code : NULL;
+}
+
+static bool ends_block(enum op op)
+{
+    switch (op) {
+    case OP_BEQ ... OP_BGEU:
+    case OP_JAL:
+    case OP_JALR:
+    case OP_ILLEGAL:
+    case OP_ECALL:
+    case OP_EBREAK:
+    case OP_MRET:
+    case OP_SRET:
+    case OP_WFI:
+    case OP_FENCE_I:
+    case OP_PAUSE:
+    case OP_WRS_NTO:
+    case OP_WRS_STO:
+    case OP_SFENCE_VMA:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Decodes the block at t->off, `max` instructions at most: up to a jump, known code, or an instruction that crosses the
+ * page. */
+static void scan_block(struct tr *t, unsigned max)
+{
+    unsigned off = t->off;
+    t->dec_n = t->at = 0;
+    while (t->dec_n < max && off < GUEST_PAGE_SIZE && (t->dec_n == 0 || !known_code(t, off))) {
+        uint32_t raw = 0;
+        bool last_half = off + 4 > GUEST_PAGE_SIZE;
+        memcpy(&raw, t->bytes + off, last_half ? 2 : 4);
+        if (last_half && insn_length(raw) == 4) {
+            break;
+        }
+        struct insn *in = &t->dec[t->dec_n++];
+        insn_decode(raw, t->cpu->isa_ext, in);
+        off += in->len;
+        if (ends_block(in->op)) {
+            break;
+        }
+    }
+}
+
+/* Bits of the general registers an instruction reads and writes, by its operand format. */
+static uint32_t reads_of(const struct insn *in)
+{
+    switch (insn_rows[in->op].fmt) {
+    case FMT_R:
+    case FMT_S:
+    case FMT_B:
+    case FMT_AMO:
+    case FMT_SFENCE:
+        return 1u << in->rs1 | 1u << in->rs2;
+    case FMT_R2:
+    case FMT_I:
+    case FMT_SH:
+    case FMT_L:
+    case FMT_FL:
+    case FMT_FS:
+    case FMT_JR:
+    case FMT_LR:
+    case FMT_CSR:
+    case FMT_CBO:
+    case FMT_XTOF:
+    case FMT_XTOFN:
+        return 1u << in->rs1;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t writes_of(const struct insn *in)
+{
+    switch (insn_rows[in->op].fmt) {
+    case FMT_R:
+    case FMT_R2:
+    case FMT_I:
+    case FMT_SH:
+    case FMT_L:
+    case FMT_U:
+    case FMT_J:
+    case FMT_JR:
+    case FMT_LR:
+    case FMT_AMO:
+    case FMT_CSR:
+    case FMT_CSRI:
+    case FMT_FCMP:
+    case FMT_FTOX:
+    case FMT_FTOXN:
+        return 1u << in->rd;
+    default:
+        return 0;
+    }
+}
+
+/* Chooses what to borrow for the block in dec[]: guest registers used so often that two loads and two stores pay. */
+static void choose_borrow(struct tr *t, struct borrow *b)
+{
+    uint8_t uses[32] = {0};
+    uint32_t used = 0, written = 0;
+    b->n = 0;
+    memcpy(t->reg, host_reg, sizeof(t->reg));
+    const struct insn *last = t->dec_n ? &t->dec[t->dec_n - 1] : NULL;
+    bool loop = last && last->op >= OP_BEQ && last->op <= OP_BGEU && last->imm < 0;
+    if (t->dec_n < 5 && !loop) {
+        return;
+    }
+    unsigned off = t->off;
+    for (unsigned i = 0; i < t->dec_n; i++) {
+        uint32_t r = reads_of(&t->dec[i]), w = writes_of(&t->dec[i]);
+        used |= r | w;
+        written |= w;
+        for (uint32_t m = r; m; m &= m - 1) {
+            uses[__builtin_ctz(m)]++;
+        }
+        for (uint32_t m = w; m; m &= m - 1) {
+            uses[__builtin_ctz(m)]++;
+        }
+        off += t->dec[i].len;
+    }
+    loop = loop && (int64_t)off - last->len + last->imm == (int64_t)t->off;
+    unsigned least = loop ? 2 : 5;
+    for (unsigned p = 1; p < 32; p++) {
+        if (host_reg[p] < 0 || (used >> p & 1)) {
+            continue;
+        }
+        unsigned best = 0;
+        for (unsigned g = 1; g < 32; g++) {
+            if (t->reg[g] < 0 && uses[g] >= least && (!best || uses[g] > uses[best])) {
+                best = g;
+            }
+        }
+        if (!best) {
+            break;
+        }
+        b->guest[b->n] = (uint8_t)best;
+        b->pinned[b->n] = (uint8_t)p;
+        b->host[b->n++] = host_reg[p];
+        t->reg[best] = host_reg[p];
+        t->reg[p] = X64_NOREG;
+    }
+    b->written = written;
+}
+
+static void block_begin(struct tr *t, unsigned max)
+{
+    scan_block(t, max);
     t->index = 0;
     t->fp_checked = false;
     t->boxed = 0;
     t->bb_cold = t->num_cold;
+    t->bb_off = t->off;
+    struct borrow *b = &t->borrow[t->num_entries];
+    choose_borrow(t, b);
     t->entry[t->num_entries].off = (uint16_t)t->off;
     t->entry[t->num_entries++].code = t->e.p;
+    t->entry_index[t->off >> 1] = (uint8_t)t->num_entries;
+    for (unsigned i = 0; i < b->n; i++) {
+        x64_store(&t->e, cpu_mem(X_DISP(b->pinned[i])), b->host[i]);
+    }
+    take_again(t, b);
+    t->inner = t->e.p;
     x64_b(&t->e, 0x49); /* sub r14, imm8 */
     x64_b(&t->e, 0x83);
     x64_b(&t->e, 0xee);
@@ -438,17 +657,6 @@ static void block_end(struct tr *t)
         struct cold *c = &t->cold[i];
         c->info = INFO(INFO_OFF(c->info), t->index - INFO_LEFT(c->info));
     }
-}
-
-static uint8_t *known_code(struct tr *t, unsigned off)
-{
-    for (unsigned i = 0; i < t->num_entries; i++) {
-        if (t->entry[i].off == off) {
-            return t->entry[i].code;
-        }
-    }
-    uint32_t code = code_page_find(t->page, off);
-    return code ? t->cc->rw + code : NULL;
 }
 
 static void resolve_direct(struct tr *t)
@@ -471,11 +679,6 @@ static void translate_insn(struct tr *t)
         !tr_bitmanip(t)) {
         tr_interp(t);
     }
-}
-
-static bool ends_block(const struct insn *in)
-{
-    return in->op >= OP_BEQ && in->op <= OP_BGEU;
 }
 
 static void log_unit(struct tr *t, unsigned from, const uint8_t *code, const uint8_t *end)
@@ -502,54 +705,45 @@ static void log_unit(struct tr *t, unsigned from, const uint8_t *code, const uin
     }
 }
 
-/* Straight-line translation from t->off until the unit ends; all blocks closed. Returns the instructions done. */
+/* One block from t->off on. True when the unit goes on with the block behind it. */
+static bool translate_block(struct tr *t, unsigned max)
+{
+    block_begin(t, max);
+    if (t->dec_n == 0) {
+        /* The dispatcher fetches an instruction that crosses the page and has it interpreted. */
+        struct cold *c = tr_cold(t, COLD_FP_EXIT);
+        c->from[0] = x64_jmp(&t->e);
+        t->index = 1;
+        block_end(t);
+        return false;
+    }
+    while (t->at < t->dec_n) {
+        t->in = t->dec[t->at++];
+        translate_insn(t);
+        t->index++;
+        t->off += t->in.len;
+    }
+    bool branch = t->in.op >= OP_BEQ && t->in.op <= OP_BGEU;
+    if (!t->end && !branch) {
+        leave_to(t, t->off);
+    }
+    block_end(t);
+    return branch;
+}
+
+/* A run of blocks in straight line; returns the number of instructions. */
 static unsigned translate_run(struct tr *t)
 {
     unsigned insns = 0;
-    block_begin(t);
-    for (;;) {
-        uint32_t raw = 0;
-        bool last_half = t->off + 4 > GUEST_PAGE_SIZE;
-        if (t->off < GUEST_PAGE_SIZE) {
-            memcpy(&raw, t->bytes + t->off, last_half ? 2 : 4);
-        }
-        bool known = t->index > 0 && t->off < GUEST_PAGE_SIZE && known_code(t, t->off);
-        bool crosses = t->off < GUEST_PAGE_SIZE && last_half && insn_length(raw) == 4;
-        if (insns >= TR_MAX_INSNS || t->off >= GUEST_PAGE_SIZE || known || (crosses && t->index > 0)) {
+    while (translate_block(t, TR_MAX_INSNS - insns)) {
+        insns += t->index;
+        bool crosses = t->off + 4 > GUEST_PAGE_SIZE; /* maybe: leave it to a unit of its own */
+        if (insns >= TR_MAX_INSNS || crosses || known_code(t, t->off)) {
             tr_goto(t, t->off);
-            break;
-        }
-        if (crosses) {
-            /* The dispatcher fetches an instruction that crosses the page and has it interpreted. */
-            t->index = 1;
-            struct cold *c = tr_cold(t, COLD_FP_EXIT);
-            c->info = INFO(t->off, 0);
-            c->from[0] = x64_jmp(&t->e);
-            insns++;
-            break;
-        }
-        insn_decode(raw, t->cpu->isa_ext, &t->in);
-        translate_insn(t);
-        insns++;
-        t->index++;
-        t->off += t->in.len;
-        if (t->end) {
-            break;
-        }
-        if (ends_block(&t->in)) {
-            block_end(t);
-            if (insns < TR_MAX_INSNS && t->off < GUEST_PAGE_SIZE && !known_code(t, t->off)) {
-                block_begin(t);
-            } else {
-                tr_goto(t, t->off);
-                t->index = 0;
-                t->bb_cold = t->num_cold;
-                return insns;
-            }
+            return insns;
         }
     }
-    block_end(t);
-    return insns;
+    return insns + t->index;
 }
 
 void translate_unit(struct tr *t, struct code_page *page, unsigned off)
@@ -569,6 +763,9 @@ void translate_unit(struct tr *t, struct code_page *page, unsigned off)
     assert(t->e.p < tc->chunk_end);
     if (log_mask & (LOG_IN_ASM | LOG_OUT_ASM)) {
         log_unit(t, off, tc->chunk, t->e.p);
+    }
+    for (unsigned i = 0; i < t->num_entries; i++) {
+        t->entry_index[t->entry[i].off >> 1] = 0;
     }
     page->regions |= 1u << tc->chunk_region;
     for (unsigned i = 0; i < t->num_entries; i++) {

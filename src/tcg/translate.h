@@ -74,6 +74,7 @@ enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, 
 /* Code off the hot path, emitted behind the unit. */
 struct cold {
     uint8_t kind, mem, ea_reg, value; /* ea_reg: base host register of the effective address; value: register */
+    uint8_t bb;                       /* block it belongs to: index of t->borrow */
     bool fp;                          /* value is an xmm register */
     uint8_t *from[2];                 /* displacements that lead here */
     uint8_t *back;                    /* where it goes on, or NULL */
@@ -84,6 +85,15 @@ struct cold {
     struct insn insn; /* COLD_INTERP, COLD_LIGHT */
 };
 
+/* A block that uses guest registers which live in memory, and leaves some pinned ones alone, borrows the host registers
+ * of the latter: from its start to its end, and around the loop when it jumps back to its own start. Cold paths put
+ * things back before they call anything. */
+struct borrow {
+    uint8_t n, guest[9], pinned[9];
+    int8_t host[9];
+    uint32_t written; /* guest registers the block writes */
+};
+
 struct tr {
     struct x64 e;
     struct cpu *cpu;
@@ -92,13 +102,20 @@ struct tr {
     struct code_page *page;
     const uint8_t *bytes; /* of the page, host address */
     struct insn in;
-    unsigned off;     /* page offset of `in` */
-    unsigned index;   /* of `in` in its block */
-    uint8_t *bb_sub;  /* immediate of the block's sub */
-    unsigned bb_cold; /* first cold path of the block */
-    bool end;         /* `in` ended the unit */
-    bool fp_checked;  /* fp_fast was tested in this block */
-    uint32_t boxed;   /* FPRs known to hold a NaN-boxed single */
+    struct insn dec[TR_MAX_INSNS]; /* the block, decoded; `at` is the next one to translate */
+    unsigned dec_n, at;
+    int8_t reg[32]; /* host_reg, as it is in this block */
+    struct borrow borrow[TR_MAX_INSNS + 1];
+    uint8_t *inner;                           /* where a jump back to the own start goes: behind the borrowing */
+    unsigned bb_off;                          /* page offset of the block's start */
+    uint8_t entry_index[GUEST_PAGE_SIZE / 2]; /* entry + 1 of this unit at a page offset, or 0 */
+    unsigned off;                             /* page offset of `in` */
+    unsigned index;                           /* of `in` in its block */
+    uint8_t *bb_sub;                          /* immediate of the block's sub */
+    unsigned bb_cold;                         /* first cold path of the block */
+    bool end;                                 /* `in` ended the unit */
+    bool fp_checked;                          /* fp_fast was tested in this block */
+    uint32_t boxed;                           /* FPRs known to hold a NaN-boxed single */
     unsigned num_cold, num_entries, num_direct;
     struct cold cold[TR_MAX_COLD];
     struct {
@@ -127,9 +144,12 @@ struct cold *tr_cold_interp(struct tr *t);
 /* Host register that holds guest register r now; loads it into tmp when it lives in memory. */
 int tr_src(struct tr *t, unsigned r, int tmp);
 /* Where to compute guest register rd: its host register, or tmp. */
-int tr_dst(unsigned rd, int tmp);
+int tr_dst(const struct tr *t, unsigned rd, int tmp);
 /* Ends a computation begun with tr_dst. */
 void tr_put(struct tr *t, unsigned rd, int reg);
+/* The instruction behind `in` in this block, or NULL; tr_take makes it `in` (two were done in one). */
+const struct insn *tr_peek(const struct tr *t);
+void tr_take(struct tr *t);
 /* rd = constant. */
 void tr_put_imm(struct tr *t, unsigned rd, int64_t v);
 /* rax = virtual address of page offset `off` (may be outside the page). */
