@@ -1,0 +1,124 @@
+/*
+ * Moves bytes between ranks; knows no message's meaning. Two kinds: ZeroMQ between processes, loopback inside one
+ * (tests).
+ *
+ * Each pair of ranks has two ordered streams, urgent and bulk, so that a page never stands before an invalidation.
+ * Delivery is in order per stream or the peer is reported as lost: connections are not made a second time. Between
+ * ranks of one host bytes travel over ipc, between hosts over tcp with CURVE: only the ranks of this run, whose keys
+ * came by MPI, are let in.
+ *
+ * Call sequence (ZeroMQ): transport_zmq_bind(); exchange the addresses (weft/membership.h); transport_zmq_connect();
+ * then send, receive, wait, lost; transport_destroy(). All calls on one transport come from one thread at a time.
+ */
+#ifndef WEFT_TRANSPORT_H
+#define WEFT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "weft/config.h"
+#include "weft/error.h"
+
+enum traffic { TRAFFIC_URGENT, TRAFFIC_BULK, TRAFFIC_CLASSES };
+
+enum { TRANSPORT_MESSAGE_MAX = 8192 };
+
+struct transport;
+
+struct transport_ops {
+    int (*send)(struct transport *t, unsigned rank, enum traffic traffic, const void *head, size_t head_length,
+                const void *tail, size_t tail_length);
+    ssize_t (*receive)(struct transport *t, enum traffic *traffic, const void **bytes);
+    int (*wait)(struct transport *t, int fd, int timeout_ms);
+    int (*lost)(struct transport *t);
+    void (*destroy)(struct transport *t);
+};
+
+/* First member of each kind's own struct. */
+struct transport {
+    const struct transport_ops *ops;
+    unsigned self, ranks;
+};
+
+/* Queues head and tail as one message (both are copied: never a pointer into guest memory later). Does not block.
+ * 0, -EAGAIN when the peer takes nothing any more, or -EHOSTUNREACH when its connection is gone. */
+static inline int transport_send(struct transport *t, unsigned rank, enum traffic traffic, const void *head,
+                                 size_t head_length, const void *tail, size_t tail_length)
+{
+    return t->ops->send(t, rank, traffic, head, head_length, tail, tail_length);
+}
+
+/* The next message, urgent ones first. Returns its length, or -EAGAIN. *bytes holds until the next call. */
+static inline ssize_t transport_receive(struct transport *t, enum traffic *traffic, const void **bytes)
+{
+    return t->ops->receive(t, traffic, bytes);
+}
+
+/* Waits until there may be something to receive, a rank was lost, `fd` (or -1) is readable, or the time is over
+ * (milliseconds, -1 = none). Returns 0, or -errno. May return early. */
+static inline int transport_wait(struct transport *t, int fd, int timeout_ms)
+{
+    return t->ops->wait(t, fd, timeout_ms);
+}
+
+/* A rank whose connection broke, each once; -1 if there is none. */
+static inline int transport_lost(struct transport *t)
+{
+    return t->ops->lost(t);
+}
+
+/* Drops what is still queued after a short while, closes, frees, sets *t to NULL. */
+static inline void transport_destroy(struct transport **t)
+{
+    if (*t) {
+        (*t)->ops->destroy(*t);
+        *t = NULL;
+    }
+}
+
+/* ---- ZeroMQ ---- */
+
+enum { TRANSPORT_ADDRESSES = 8, TRANSPORT_KEY = 41 };
+
+/* What a rank tells the others about how to reach it: fixed size, no pointers, sent by MPI. */
+struct transport_address {
+    uint32_t host; /* ranks with the same number share a host */
+    uint16_t tcp_port[TRAFFIC_CLASSES];
+    char ipc[TRAFFIC_CLASSES][96]; /* ipc://... */
+    uint16_t num_addresses;
+    struct {
+        uint8_t family, prefix; /* 4 or 6, bits of the network part */
+        uint8_t address[16];
+    } addresses[TRANSPORT_ADDRESSES];
+    char public_key[TRANSPORT_KEY]; /* CURVE, Z85 */
+};
+
+struct transport_zmq_config {
+    unsigned self, ranks;
+    uint32_t host;       /* from membership */
+    bool several_hosts;  /* bind tcp too */
+    const char *run_dir; /* for ipc sockets; made by membership, mode 0700 */
+    int io_threads;      /* >= 1 */
+    const int *io_cpus;  /* PUs for the I/O threads, or NULL */
+    unsigned num_io_cpus;
+    int silence_ms; /* a connection that is silent so long is broken */
+};
+
+/* Opens the sockets that others connect to and says where they are. NULL with a sentence on failure. */
+struct transport *transport_zmq_bind(const struct transport_zmq_config *config, struct transport_address *mine,
+                                     struct error *err);
+
+/* Connects to every other rank and waits until all connections stand, both ways. all[rank]. */
+bool transport_zmq_connect(struct transport *t, const struct transport_address *all, int timeout_ms, struct error *err);
+
+/* ---- loopback: ranks are threads of one process ---- */
+
+struct transport_hub;
+struct transport_hub *transport_hub_create(unsigned ranks);
+/* Cuts a rank off: the others find it lost, what it sends goes nowhere. Any thread. */
+void transport_hub_cut(struct transport_hub *hub, unsigned rank);
+void transport_hub_destroy(struct transport_hub **hub);
+struct transport *transport_loopback(struct transport_hub *hub, unsigned self);
+
+#endif

@@ -1,0 +1,499 @@
+/*
+ * ZeroMQ between ranks. A rank receives on ROUTER sockets (one per class, for ipc and for tcp) and sends to each peer
+ * on a DEALER per class. Sockets belong to the thread that makes the calls; messages are one frame, so no part can be
+ * missing.
+ *
+ * A connection is made once. When it breaks (closed, heartbeat missed) the peer is lost: a reconnect would hide that
+ * messages are gone. Monitors of the urgent DEALERs tell.
+ */
+#include "weft/transport.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum { ROUTERS = TRAFFIC_CLASSES * 2, IDENTITY = 4, HANDSHAKE_MS = 10000 };
+
+struct peer {
+    void *dealer[TRAFFIC_CLASSES];
+    void *monitor[TRAFFIC_CLASSES];
+    bool ready[TRAFFIC_CLASSES];
+    bool lost, told, remote;
+    char key[TRANSPORT_KEY];
+};
+
+struct zmq_transport {
+    struct transport base;
+    struct transport_zmq_config config;
+    void *context, *zap;
+    void *router[ROUTERS]; /* urgent ipc, bulk ipc, urgent tcp, bulk tcp (NULL on one host) */
+    char ipc_path[TRAFFIC_CLASSES][96];
+    struct peer peer[WEFT_MAX_RANKS];
+    char public_key[TRANSPORT_KEY], secret_key[TRANSPORT_KEY];
+    zmq_msg_t held;
+};
+
+static void *zmq_socket_new(struct zmq_transport *z, int type)
+{
+    void *s = zmq_socket(z->context, type);
+    assert(s);
+    int linger = 500, unlimited = 0, silence = z->config.silence_ms, interval = silence / 8 > 0 ? silence / 8 : 1;
+    zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof(linger));
+    /* What may be under way is bounded by the protocol (requests per rank), not by the queue. */
+    zmq_setsockopt(s, ZMQ_SNDHWM, &unlimited, sizeof(unlimited));
+    zmq_setsockopt(s, ZMQ_RCVHWM, &unlimited, sizeof(unlimited));
+    zmq_setsockopt(s, ZMQ_HEARTBEAT_IVL, &interval, sizeof(interval));
+    zmq_setsockopt(s, ZMQ_HEARTBEAT_TIMEOUT, &silence, sizeof(silence));
+    zmq_setsockopt(s, ZMQ_HEARTBEAT_TTL, &silence, sizeof(silence));
+    int64_t limit = TRANSPORT_MESSAGE_MAX;
+    zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &limit, sizeof(limit));
+    int handshake = HANDSHAKE_MS;
+    zmq_setsockopt(s, ZMQ_HANDSHAKE_IVL, &handshake, sizeof(handshake));
+    return s;
+}
+
+/* ---- addresses ---- */
+
+static unsigned prefix_of(const struct sockaddr *mask)
+{
+    const uint8_t *bytes = mask->sa_family == AF_INET ? (const uint8_t *)&((const struct sockaddr_in *)mask)->sin_addr
+                                                      : ((const struct sockaddr_in6 *)mask)->sin6_addr.s6_addr;
+    unsigned n = 0, length = mask->sa_family == AF_INET ? 4 : 16;
+    for (unsigned i = 0; i < length; i++) {
+        n += (unsigned)__builtin_popcount(bytes[i]);
+    }
+    return n;
+}
+
+/* Every address of this host that another host might reach: up, no loopback, no link-local IPv6. */
+static void list_addresses(struct transport_address *mine)
+{
+    struct ifaddrs *list;
+    if (getifaddrs(&list)) {
+        return;
+    }
+    for (struct ifaddrs *i = list; i && mine->num_addresses < TRANSPORT_ADDRESSES; i = i->ifa_next) {
+        if (!i->ifa_addr || !i->ifa_netmask || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK)) {
+            continue;
+        }
+        unsigned n = mine->num_addresses;
+        if (i->ifa_addr->sa_family == AF_INET) {
+            mine->addresses[n].family = 4;
+            memcpy(mine->addresses[n].address, &((struct sockaddr_in *)i->ifa_addr)->sin_addr, 4);
+        } else if (i->ifa_addr->sa_family == AF_INET6 &&
+                   !IN6_IS_ADDR_LINKLOCAL(&((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr)) {
+            mine->addresses[n].family = 6;
+            memcpy(mine->addresses[n].address, &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr, 16);
+        } else {
+            continue;
+        }
+        mine->addresses[n].prefix = (uint8_t)prefix_of(i->ifa_netmask);
+        mine->num_addresses++;
+    }
+    freeifaddrs(list);
+}
+
+static bool same_network(const uint8_t *a, const uint8_t *b, unsigned prefix)
+{
+    unsigned whole = prefix / 8, rest = prefix % 8;
+    return !memcmp(a, b, whole) && (!rest || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
+}
+
+/* The peer's address that shares a network with one of ours, else its first one. */
+static bool pick_address(const struct transport_address *mine, const struct transport_address *peer, char *text,
+                         size_t size)
+{
+    int best = peer->num_addresses ? 0 : -1;
+    for (int p = 0; p < peer->num_addresses; p++) {
+        for (int m = 0; m < mine->num_addresses; m++) {
+            if (peer->addresses[p].family == mine->addresses[m].family &&
+                same_network(peer->addresses[p].address, mine->addresses[m].address, mine->addresses[m].prefix)) {
+                best = p;
+                p = peer->num_addresses;
+                break;
+            }
+        }
+    }
+    if (best < 0) {
+        return false;
+    }
+    char plain[INET6_ADDRSTRLEN];
+    bool six = peer->addresses[best].family == 6;
+    inet_ntop(six ? AF_INET6 : AF_INET, peer->addresses[best].address, plain, sizeof(plain));
+    snprintf(text, size, six ? "[%s]" : "%s", plain);
+    return true;
+}
+
+/* ---- start ---- */
+
+static bool bind_ipc(struct zmq_transport *z, unsigned c, struct transport_address *mine, struct error *err)
+{
+    void *s = z->router[c] = zmq_socket_new(z, ZMQ_ROUTER);
+    int n = snprintf(mine->ipc[c], sizeof(mine->ipc[c]), "ipc://%s/rank%u.%s", z->config.run_dir, z->base.self,
+                     c == TRAFFIC_URGENT ? "urgent" : "bulk");
+    if (n < 0 || (size_t)n >= sizeof(mine->ipc[c])) {
+        return error_set(err, "the directory for sockets, %s, has too long a name: set TMPDIR to a shorter one",
+                         z->config.run_dir);
+    }
+    snprintf(z->ipc_path[c], sizeof(z->ipc_path[c]), "%s", mine->ipc[c] + strlen("ipc://"));
+    if (zmq_bind(s, mine->ipc[c])) {
+        return error_set(err, "rank %u cannot listen at %s: %s", z->base.self, mine->ipc[c], zmq_strerror(errno));
+    }
+    return true;
+}
+
+static bool bind_tcp(struct zmq_transport *z, unsigned c, struct transport_address *mine, struct error *err)
+{
+    void *s = z->router[TRAFFIC_CLASSES + c] = zmq_socket_new(z, ZMQ_ROUTER);
+    int yes = 1;
+    zmq_setsockopt(s, ZMQ_CURVE_SERVER, &yes, sizeof(yes));
+    zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, z->secret_key, TRANSPORT_KEY);
+    zmq_setsockopt(s, ZMQ_ZAP_DOMAIN, "weft", 4);
+    zmq_setsockopt(s, ZMQ_IPV6, &yes, sizeof(yes));
+    char at[128];
+    size_t size = sizeof(at);
+    if (zmq_bind(s, "tcp://*:*") || zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, at, &size)) {
+        return error_set(err, "rank %u cannot listen on tcp: %s", z->base.self, zmq_strerror(errno));
+    }
+    mine->tcp_port[c] = (uint16_t)atoi(strrchr(at, ':') + 1);
+    return true;
+}
+
+static void zmq_close_all(struct zmq_transport *z)
+{
+    for (unsigned r = 0; r < z->base.ranks; r++) {
+        for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
+            if (z->peer[r].dealer[c]) {
+                zmq_socket_monitor(z->peer[r].dealer[c], NULL, 0);
+                zmq_close(z->peer[r].dealer[c]);
+            }
+            if (z->peer[r].monitor[c]) {
+                zmq_close(z->peer[r].monitor[c]);
+            }
+        }
+    }
+    for (unsigned i = 0; i < ROUTERS; i++) {
+        if (z->router[i]) {
+            zmq_close(z->router[i]);
+        }
+    }
+    if (z->zap) {
+        zmq_close(z->zap);
+    }
+}
+
+static void zmq_transport_destroy(struct transport *t)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    zmq_msg_close(&z->held);
+    zmq_close_all(z);
+    zmq_ctx_term(z->context);
+    for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
+        if (z->ipc_path[c][0]) {
+            unlink(z->ipc_path[c]);
+        }
+    }
+    explicit_bzero(z->secret_key, sizeof(z->secret_key));
+    free(z);
+}
+
+static const struct transport_ops zmq_ops;
+
+struct transport *transport_zmq_bind(const struct transport_zmq_config *config, struct transport_address *mine,
+                                     struct error *err)
+{
+    struct zmq_transport *z = calloc(1, sizeof(*z));
+    assert(z);
+    z->base = (struct transport){.ops = &zmq_ops, .self = config->self, .ranks = config->ranks};
+    z->config = *config;
+    z->context = zmq_ctx_new();
+    assert(z->context);
+    zmq_ctx_set(z->context, ZMQ_IO_THREADS, config->io_threads);
+    for (unsigned i = 0; i < config->num_io_cpus; i++) {
+        zmq_ctx_set(z->context, ZMQ_THREAD_AFFINITY_CPU_ADD, config->io_cpus[i]);
+    }
+    zmq_msg_init(&z->held);
+    memset(mine, 0, sizeof(*mine));
+    mine->host = config->host;
+    bool ok = true;
+    if (config->several_hosts) {
+        ok = !zmq_curve_keypair(z->public_key, z->secret_key) ||
+             error_set(err,
+                       "this build of libzmq has no CURVE, which ranks on several hosts need: install one that has");
+        memcpy(mine->public_key, z->public_key, sizeof(mine->public_key));
+        list_addresses(mine);
+        z->zap = zmq_socket(z->context, ZMQ_REP);
+        ok = ok && (!zmq_bind(z->zap, "inproc://zeromq.zap.01") ||
+                    error_set(err, "rank %u cannot answer for CURVE keys: %s", config->self, zmq_strerror(errno)));
+    }
+    for (unsigned c = 0; c < TRAFFIC_CLASSES && ok; c++) {
+        ok = bind_ipc(z, c, mine, err) && (!config->several_hosts || bind_tcp(z, c, mine, err));
+    }
+    if (!ok) {
+        zmq_transport_destroy(&z->base);
+        return NULL;
+    }
+    return &z->base;
+}
+
+/* Answers libzmq's question whether a client key may connect (ZeroMQ RFC 27): only keys that came by MPI. */
+static void answer_zap(struct zmq_transport *z)
+{
+    char part[8][256];
+    size_t length[8] = {0};
+    unsigned parts = 0;
+    int more = 1;
+    while (more) {
+        char spare[256];
+        int n = zmq_recv(z->zap, parts < 8 ? part[parts] : spare, sizeof(spare), ZMQ_DONTWAIT);
+        if (n < 0) {
+            return;
+        }
+        if (parts < 8) {
+            length[parts++] = (size_t)n < sizeof(spare) ? (size_t)n : sizeof(spare);
+        }
+        size_t size = sizeof(more);
+        zmq_getsockopt(z->zap, ZMQ_RCVMORE, &more, &size);
+    }
+    bool known = false;
+    if (parts == 7 && length[5] == 5 && !memcmp(part[5], "CURVE", 5) && length[6] == 32) {
+        char key[TRANSPORT_KEY];
+        zmq_z85_encode(key, (const uint8_t *)part[6], 32);
+        for (unsigned r = 0; r < z->base.ranks; r++) {
+            known = known || (z->peer[r].remote && !strcmp(z->peer[r].key, key));
+        }
+    }
+    zmq_send(z->zap, "1.0", 3, ZMQ_SNDMORE);
+    zmq_send(z->zap, part[1], parts > 1 ? length[1] : 0, ZMQ_SNDMORE);
+    zmq_send(z->zap, known ? "200" : "400", 3, ZMQ_SNDMORE);
+    zmq_send(z->zap, known ? "OK" : "not a rank of this run", known ? 2 : 22, ZMQ_SNDMORE);
+    zmq_send(z->zap, "", 0, ZMQ_SNDMORE);
+    zmq_send(z->zap, "", 0, 0);
+}
+
+/* Notes what the monitors of a peer's connections tell. */
+static void read_monitor(struct zmq_transport *z, unsigned rank, unsigned c)
+{
+    struct peer *p = &z->peer[rank];
+    for (;;) {
+        uint8_t event[6];
+        int n = zmq_recv(p->monitor[c], event, sizeof(event), ZMQ_DONTWAIT);
+        if (n < 0) {
+            return;
+        }
+        char address[256];
+        zmq_recv(p->monitor[c], address, sizeof(address), ZMQ_DONTWAIT);
+        uint16_t what;
+        memcpy(&what, event, sizeof(what));
+        if (what == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            p->ready[c] = true;
+        } else {
+            p->lost = true;
+        }
+    }
+}
+
+static bool connect_peer(struct zmq_transport *z, unsigned rank, const struct transport_address *all, unsigned c,
+                         struct error *err)
+{
+    const struct transport_address *a = &all[rank];
+    struct peer *p = &z->peer[rank];
+    void *s = p->dealer[c] = zmq_socket_new(z, ZMQ_DEALER);
+    char name[IDENTITY + 1], endpoint[192], monitor[64];
+    snprintf(name, sizeof(name), "%c%03u", c == TRAFFIC_URGENT ? 'u' : 'b', z->base.self % 1000);
+    zmq_setsockopt(s, ZMQ_ROUTING_ID, name, IDENTITY);
+    int once = -1, yes = 1;
+    zmq_setsockopt(s, ZMQ_RECONNECT_IVL, &once, sizeof(once));
+    zmq_setsockopt(s, ZMQ_IMMEDIATE, &yes, sizeof(yes));
+    snprintf(endpoint, sizeof(endpoint), "%s", a->ipc[c]);
+    if (p->remote) {
+        char host[80];
+        if (!pick_address(&all[z->base.self], a, host, sizeof(host))) {
+            return error_set(err, "rank %u has no network address that rank %u could use: bring an interface up", rank,
+                             z->base.self);
+        }
+        snprintf(endpoint, sizeof(endpoint), "tcp://%s:%u", host, a->tcp_port[c]);
+        zmq_setsockopt(s, ZMQ_IPV6, &yes, sizeof(yes));
+        zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, a->public_key, TRANSPORT_KEY);
+        zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, z->public_key, TRANSPORT_KEY);
+        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, z->secret_key, TRANSPORT_KEY);
+    }
+    snprintf(monitor, sizeof(monitor), "inproc://monitor.%u.%u", rank, c);
+    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+    p->monitor[c] = zmq_socket(z->context, ZMQ_PAIR);
+    if (zmq_socket_monitor(s, monitor, events) || zmq_connect(p->monitor[c], monitor) || zmq_connect(s, endpoint)) {
+        return error_set(err, "rank %u cannot connect to rank %u at %s: %s", z->base.self, rank, endpoint,
+                         zmq_strerror(errno));
+    }
+    return true;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Returns a rank that is not connected yet, or -1. */
+static int missing(const struct zmq_transport *z)
+{
+    for (unsigned r = 0; r < z->base.ranks; r++) {
+        for (unsigned c = 0; c < TRAFFIC_CLASSES && r != z->base.self; c++) {
+            if (!z->peer[r].ready[c]) {
+                return (int)r;
+            }
+        }
+    }
+    return -1;
+}
+
+bool transport_zmq_connect(struct transport *t, const struct transport_address *all, int timeout_ms, struct error *err)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    for (unsigned r = 0; r < t->ranks; r++) {
+        z->peer[r].remote = all[r].host != all[t->self].host;
+        memcpy(z->peer[r].key, all[r].public_key, TRANSPORT_KEY);
+        z->peer[r].key[TRANSPORT_KEY - 1] = '\0';
+    }
+    for (unsigned r = 0; r < t->ranks; r++) {
+        for (unsigned c = 0; c < TRAFFIC_CLASSES && r != t->self; c++) {
+            if (!connect_peer(z, r, all, c, err)) {
+                return false;
+            }
+        }
+    }
+    int64_t deadline = now_ms() + timeout_ms;
+    int rank;
+    while ((rank = missing(z)) >= 0) {
+        int64_t left = deadline - now_ms();
+        if (left <= 0 || z->peer[rank].lost) {
+            return error_set(err,
+                             "rank %u got no connection to rank %d%s: check that the hosts reach one another by tcp",
+                             t->self, rank, z->peer[rank].lost ? ", which refused it" : " in time");
+        }
+        transport_wait(t, -1, left > 50 ? 50 : (int)left);
+    }
+    return true;
+}
+
+/* ---- traffic ---- */
+
+static int zmq_transport_send(struct transport *t, unsigned rank, enum traffic traffic, const void *head,
+                              size_t head_length, const void *tail, size_t tail_length)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    struct peer *p = &z->peer[rank];
+    if (p->lost) {
+        return -EHOSTUNREACH;
+    }
+    zmq_msg_t m;
+    if (zmq_msg_init_size(&m, head_length + tail_length)) {
+        return -ENOMEM;
+    }
+    memcpy(zmq_msg_data(&m), head, head_length);
+    if (tail_length) {
+        memcpy((uint8_t *)zmq_msg_data(&m) + head_length, tail, tail_length);
+    }
+    if (zmq_msg_send(&m, p->dealer[traffic], ZMQ_DONTWAIT) < 0) {
+        int e = errno;
+        zmq_msg_close(&m);
+        return -e;
+    }
+    return 0;
+}
+
+static ssize_t zmq_transport_receive(struct transport *t, enum traffic *traffic, const void **bytes)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    static const unsigned order[ROUTERS] = {0, 2, 1, 3}; /* urgent first */
+    for (unsigned i = 0; i < ROUTERS; i++) {
+        void *s = z->router[order[i]];
+        if (!s) {
+            continue;
+        }
+        /* Identity, then the message. Anything with more parts is none of ours and comes out as a bad message. */
+        if (zmq_msg_recv(&z->held, s, ZMQ_DONTWAIT) < 0) {
+            continue;
+        }
+        while (zmq_msg_more(&z->held)) {
+            if (zmq_msg_recv(&z->held, s, ZMQ_DONTWAIT) < 0) {
+                return -EAGAIN;
+            }
+        }
+        *traffic = (enum traffic)(order[i] % TRAFFIC_CLASSES);
+        *bytes = zmq_msg_data(&z->held);
+        return (ssize_t)zmq_msg_size(&z->held);
+    }
+    return -EAGAIN;
+}
+
+static int zmq_transport_wait(struct transport *t, int fd, int timeout_ms)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    zmq_pollitem_t items[ROUTERS + 2 + WEFT_MAX_RANKS * TRAFFIC_CLASSES];
+    uint8_t rank_of[ROUTERS + 2 + WEFT_MAX_RANKS * TRAFFIC_CLASSES];
+    int n = 0, first_monitor;
+    for (unsigned i = 0; i < ROUTERS; i++) {
+        if (z->router[i]) {
+            items[n++] = (zmq_pollitem_t){.socket = z->router[i], .events = ZMQ_POLLIN};
+        }
+    }
+    if (fd >= 0) {
+        items[n++] = (zmq_pollitem_t){.fd = fd, .events = ZMQ_POLLIN};
+    }
+    int zap = n;
+    if (z->zap) {
+        items[n++] = (zmq_pollitem_t){.socket = z->zap, .events = ZMQ_POLLIN};
+    }
+    first_monitor = n;
+    for (unsigned r = 0; r < t->ranks; r++) {
+        for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
+            if (z->peer[r].monitor[c]) {
+                rank_of[n] = (uint8_t)(r * TRAFFIC_CLASSES + c);
+                items[n++] = (zmq_pollitem_t){.socket = z->peer[r].monitor[c], .events = ZMQ_POLLIN};
+            }
+        }
+    }
+    if (zmq_poll(items, n, timeout_ms) < 0) {
+        return errno == EINTR ? 0 : -errno;
+    }
+    if (z->zap && items[zap].revents) {
+        answer_zap(z);
+    }
+    for (int i = first_monitor; i < n; i++) {
+        if (items[i].revents) {
+            read_monitor(z, rank_of[i] / TRAFFIC_CLASSES, rank_of[i] % TRAFFIC_CLASSES);
+        }
+    }
+    return 0;
+}
+
+static int zmq_transport_lost(struct transport *t)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    for (unsigned r = 0; r < t->ranks; r++) {
+        if (z->peer[r].lost && !z->peer[r].told) {
+            z->peer[r].told = true;
+            return (int)r;
+        }
+    }
+    return -1;
+}
+
+static const struct transport_ops zmq_ops = {.send = zmq_transport_send,
+                                             .receive = zmq_transport_receive,
+                                             .wait = zmq_transport_wait,
+                                             .lost = zmq_transport_lost,
+                                             .destroy = zmq_transport_destroy};
