@@ -297,12 +297,14 @@ static void child(void)
 {
     signal(SIGTERM, SIG_DFL); /* Check has handlers of its own */
     signal(SIGABRT, SIG_DFL);
-    loop = loop_create("child", true); /* the parent's would be shared with it */
+    loop_destroy(&loop); /* our copy of the parent's: the kernel would let us share it */
+    loop = loop_create("child", true);
     struct chardev *c = chardev_create(loop, SERIAL_STDIO, NULL, on_quit, NULL, &err);
     chardev_set_frontend(c, &echo_frontend, &c);
     chardev_write(c, (const uint8_t *)"ready\n", 6);
     loop_run(loop);
     chardev_destroy(&c);
+    loop_destroy(&loop);
     exit(quits == 1 ? 7 : 8);
 }
 
