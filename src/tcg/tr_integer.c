@@ -176,7 +176,10 @@ static void shift_imm(struct tr *t, enum x64_shift op, bool word)
         return;
     }
     int d = tr_dst(t, in->rd, RAX);
-    if (word) {
+    if (word && op == SH_SHR && in->imm) { /* the sign bit is clear already */
+        x64_mov32(e, d, tr_src(t, in->rs1, RAX));
+        x64_shift_imm(e, false, op, d, (unsigned)in->imm);
+    } else if (word) {
         int s = tr_src(t, in->rs1, RAX);
         if (s == d || s == RAX) {
             x64_shift_imm(e, false, op, s, (unsigned)in->imm);
