@@ -313,8 +313,8 @@ static enum cpu_exit run(struct cpu *cpu, uint64_t quantum)
         }
         r = t1 ? run_code(cpu) : interpret(cpu, UINT64_MAX);
         if (r == TCG_EXIT_BUDGET && t1 && cpu->budget > 0) {
-            /* The next block is longer than what is left. */
-            r = cfg->icount ? interpret(cpu, UINT64_MAX) : TCG_EXIT_BUDGET;
+            /* The next block is longer than what is left; the rest of a quantum would otherwise never be run. */
+            r = quantum ? interpret(cpu, UINT64_MAX) : TCG_EXIT_BUDGET;
             if (r == TCG_EXIT_BUDGET) {
                 slice_set(cpu, 0);
             }
