@@ -36,10 +36,11 @@ machine_options() {
 }
 
 # guest_boot LOG LIMIT COMMAND...: run COMMAND without input for at most LIMIT seconds; each line of its console goes
-# to LOG after the host's time.  With GUEST_RSS=FILE, its memory map at WEFT-READY is copied to FILE.
+# to LOG after the host's time, and after each marker a line with the engine's CPU time.  With GUEST_RSS=FILE, its memory map at WEFT-READY is copied to FILE.
 # Returns COMMAND's exit status, 124 where the time ran out.
 guest_boot() {
-    local log=$1 limit=$2 line pid child fifo rc=0
+    local log=$1 limit=$2 line pid child fifo rc=0 hz
+    hz=$(getconf CLK_TCK)
     shift 2
     fifo=$(mktemp -u "${TMPDIR:-/tmp}/weft-console.XXXXXX")
     mkfifo "$fifo"
@@ -49,9 +50,15 @@ guest_boot() {
     while IFS= read -r line || [ -n "$line" ]; do
         printf '%s %s\n' "$EPOCHREALTIME" "${line%$'\r'}"
         case $line in
+        *WEFT-*)
+            read -r child _ <"/proc/$pid/task/$pid/children" || true # it ends without a newline
+            # Where the marker is written the engine has used this much: user and system time of all its threads.
+            [ ! -r "/proc/$child/stat" ] || awk -v now="$EPOCHREALTIME" -v hz="$hz" \
+                '{ sub(/.*\) /, ""); printf "%s CPU %.2f\n", now, ($12 + $13) / hz }' "/proc/$child/stat"
+            ;;&
         *WEFT-READY*)
-            if [ -n "${GUEST_RSS:-}" ] && read -r child _ <"/proc/$pid/task/$pid/children"; then
-                cat "/proc/$child/smaps" >"$GUEST_RSS"
+            if [ -n "${GUEST_RSS:-}" ]; then
+                cat "/proc/$child/smaps" >"$GUEST_RSS" || warn "the engine's memory map cannot be read"
             fi
             ;;
         esac
@@ -62,24 +69,34 @@ guest_boot() {
 }
 
 # console_text LOG: the console as the guest wrote it.
-console_text() { sed 's/^[0-9.]* //' "$1"; }
+console_text() { sed '/^[0-9.]* CPU [0-9.]*$/d; s/^[0-9.]* //' "$1"; }
 
 # console_boot_seconds LOG: from the start of the engine to the guest's init.
 console_boot_seconds() {
     awk '$2 == "START" { a = $1 } /WEFT-READY/ && !b { b = $1 } END { if (!b) exit 1; printf "%.3f\n", b - a }' "$1"
 }
 
+# console_boot_cpu LOG: the engine's CPU time until then.
+console_boot_cpu() { awk '/WEFT-READY/ { ready = 1 } ready && $2 == "CPU" { print $3; exit }' "$1"; }
+
 # console_ended LOG [RC]: the guest ended its job with exit status RC (0).
 console_ended() { grep -q "WEFT-DONE .*rc=${2:-0}\$" "$1"; }
 
-# console_jobs LOG: "NAME HOST-SECONDS GUEST-SECONDS RC SUM" of each workload that ended.
+# console_jobs LOG: "NAME HOST-SECONDS GUEST-SECONDS CPU-SECONDS RC SUM" of each workload that ended.
 console_jobs() {
     awk '
     function field(name,    i) { for (i = 3; i <= NF; i++) if (index($i, name "=") == 1) return substr($i, length(name) + 2) }
-    $2 == "WEFT-BEGIN" { host[$3] = $1; guest[$3] = field("t") }
+    function out() {
+        if (line != "") printf "%s %.2f %s\n", line, (cpu == "" || begun == "" ? 0 : cpu - begun), rest
+        line = ""
+    }
+    $2 == "WEFT-BEGIN" { out(); host[$3] = $1; guest[$3] = field("t"); cpu = begun = "" }
+    $2 == "CPU" { if (line == "" && begun == "") begun = $3; else cpu = $3; out() }
     $2 == "WEFT-END" && ($3 in host) {
-        printf "%s %.3f %.2f %s %s\n", $3, $1 - host[$3], field("t") - guest[$3], field("rc"), field("sum")
-    }' "$1"
+        line = sprintf("%s %.3f %.2f", $3, $1 - host[$3], field("t") - guest[$3])
+        rest = field("rc") " " field("sum")
+    }
+    END { out() }' "$1"
 }
 
 # rss_beyond SMAPS MEGABYTES: "TOTAL BEYOND" MiB resident, in all and without the guest's RAM: mappings of at least
