@@ -28,6 +28,9 @@ void chardev_set_frontend(struct chardev *c, const struct chardev_frontend *fe, 
 /* Never blocks. Bytes gather for at most a millisecond; beyond 1 MiB that the peer does not take they are dropped, and
  * the loss is reported at the end. */
 void chardev_write(struct chardev *c, const uint8_t *buf, unsigned len);
+/* How many bytes a device that can hold its output back should write now: none while much is queued for a slow reader,
+ * without bound while nobody is there. */
+unsigned chardev_write_room(const struct chardev *c);
 /* The device can take input again. */
 void chardev_accept_input(struct chardev *c);
 void chardev_destroy(struct chardev **c); /* flushes what is queued (bounded wait) */

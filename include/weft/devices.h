@@ -134,6 +134,6 @@ void virtio_mmio_destroy(struct virtio_mmio **v);
 
 struct virtio_device *virtio_rng_create(void);
 /* Becomes the chardev's front end. */
-struct virtio_device *virtio_console_create(struct chardev *c);
+struct virtio_device *virtio_console_create(struct loop *loop, struct chardev *c);
 
 #endif

@@ -19,7 +19,7 @@ enum { LCR_BREAK = 0x40, LCR_DLAB = 0x80 };
 enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 16 };
 enum { LSR_DR = 1, LSR_OE = 2, LSR_BI = 16, LSR_THRE = 32, LSR_TEMT = 64 };
 enum { MSR_CTS = 16, MSR_DSR = 32, MSR_RI = 64, MSR_DCD = 128, MSR_DELTAS = 15 };
-enum { RX_FIFO = 16, TX_RING = 16384, TX_ROOM_MIN = 16 };
+enum { RX_FIFO = 16, TX_RING = 16384, TX_ROOM_MIN = 16, RETRY_NS = 2000000 };
 
 struct uart {
     /* All under the BQL. */
@@ -35,6 +35,7 @@ struct uart {
     struct irq_line irq; /* (c) */
     struct chardev *console;
     struct loop_bh *bh;
+    struct loop_timer *retry;
 };
 
 static unsigned rx_trigger(const struct uart *u)
@@ -130,28 +131,39 @@ static void tx_push(struct uart *u, uint8_t byte)
     schedule(u);
 }
 
-void uart_flush(struct uart *u)
+/* Hands the ring to the console, as much as `room` allows. */
+static void drain(struct uart *u, unsigned room)
 {
-    while (u->tx_count) {
+    while (u->tx_count && room) {
         unsigned n = TX_RING - u->tx_head;
         n = n < u->tx_count ? n : u->tx_count;
+        n = n < room ? n : room;
         if (u->console) {
             chardev_write(u->console, u->tx + u->tx_head, n);
         }
         u->tx_head = (u->tx_head + n) % TX_RING;
         u->tx_count -= n;
+        room -= n;
     }
-    if (!(u->lsr & LSR_THRE)) {
+    if (!(u->lsr & LSR_THRE) && u->tx_count <= TX_RING / 2) {
         u->lsr |= LSR_THRE | LSR_TEMT;
         u->thre_pending = true;
     }
+}
+
+void uart_flush(struct uart *u)
+{
+    drain(u, TX_RING);
 }
 
 static void bottom_half(void *opaque)
 {
     struct uart *u = opaque;
     u->bh_pending = false;
-    uart_flush(u);
+    drain(u, u->console ? chardev_write_room(u->console) : TX_RING);
+    if (u->tx_count) {
+        loop_timer_arm(u->retry, loop_now_ns() + RETRY_NS); /* the reader is slow: the guest has to be, too */
+    }
     if (u->want_input && u->rx_count == 0) {
         u->want_input = false;
         chardev_accept_input(u->console);
@@ -332,6 +344,7 @@ struct uart *uart_create(struct loop *loop, struct chardev *console, struct irq_
     u->irq = irq;
     u->console = console;
     u->bh = loop_bh_create(loop, bottom_half, u);
+    u->retry = loop_timer_create(loop, bottom_half, u);
     uart_reset(u);
     if (console) {
         chardev_set_frontend(console, &fe, u);
@@ -362,6 +375,7 @@ void uart_destroy(struct uart **pu)
         chardev_set_frontend(u->console, NULL, NULL);
     }
     loop_bh_destroy(&u->bh);
+    loop_timer_destroy(&u->retry);
     free(u);
     *pu = NULL;
 }

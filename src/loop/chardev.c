@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,6 +253,14 @@ void chardev_write(struct chardev *c, const uint8_t *buf, unsigned len)
         c->flush_armed = true;
         loop_timer_arm(c->flush_timer, loop_now_ns() + CHARDEV_OUT_DELAY_NS);
     }
+}
+
+unsigned chardev_write_room(const struct chardev *c)
+{
+    if (c->out_fd < 0) {
+        return UINT_MAX;
+    }
+    return c->out_len < CHARDEV_OUT_HIGH ? (unsigned)(CHARDEV_OUT_HIGH - c->out_len) : 0;
 }
 
 /* ---- life ---- */

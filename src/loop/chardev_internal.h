@@ -8,6 +8,7 @@
 enum {
     CHARDEV_IN_SIZE = 4096,          /* typed ahead while the device takes nothing */
     CHARDEV_OUT_LIMIT = 1024 * 1024, /* queued for a peer that does not read */
+    CHARDEV_OUT_HIGH = 128 * 1024,   /* devices that can wait are told to from here on */
     CHARDEV_OUT_BATCH = 512,         /* written at once when so much has gathered */
     CHARDEV_OUT_DELAY_NS = 1000000,  /* how long a byte may gather */
 };

@@ -229,10 +229,10 @@ static struct virtio_device *create_virtio_device(struct board *b, const struct 
     for (unsigned i = 0; i < cfg->num_virtio; i++) {
         const struct virtio_device_config *port = &cfg->virtio[i];
         if (strcmp(port->driver, "virtconsole") == 0 && port->chardev_index >= 0) {
-            return virtio_console_create(b->chardev[port->chardev_index]);
+            return virtio_console_create(b->m->loop, b->chardev[port->chardev_index]);
         }
     }
-    return virtio_console_create(NULL);
+    return virtio_console_create(b->m->loop, NULL);
 }
 
 /* The first device takes the last slot, as in QEMU. */

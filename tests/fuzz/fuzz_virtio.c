@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool console = size && (data[0] & 1);
     fake_reset();
     memset(memory, 0, sizeof(memory));
-    struct virtio_device *d = console ? virtio_console_create((struct chardev *)&fake) : virtio_rng_create();
+    struct virtio_device *d = console ? virtio_console_create(NULL, (struct chardev *)&fake) : virtio_rng_create();
     struct virtio_mmio *dev = virtio_mmio_create(NULL, &ram, d, fake_line());
     prepare(dev, console ? 2 : 1);
     for (size_t i = 1; i + 8 <= size; i += 8) {

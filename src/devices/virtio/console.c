@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECEIVEQ = 0, TRANSMITQ = 1, INPUT_SIZE = 4096 };
+enum { RECEIVEQ = 0, TRANSMITQ = 1, INPUT_SIZE = 4096, RETRY_NS = 2000000 };
 
 struct console {
     struct virtio_device dev;
     struct chardev *chardev;
+    struct loop_timer *retry;
     uint8_t input[INPUT_SIZE]; /* from the chardev, not yet in a buffer of the driver; outlives a reset: a
                                 * driver begins with one, and typing ahead is no mistake */
     unsigned input_len;
@@ -21,6 +22,10 @@ static void transmit(struct console *c)
     struct vq_element e;
     uint8_t bytes[4096];
     for (unsigned budget = VIRTIO_QUEUE_MAX; vq && budget > 0; budget--) {
+        if (c->chardev && chardev_write_room(c->chardev) == 0) {
+            loop_timer_arm(c->retry, loop_now_ns() + RETRY_NS); /* a slow reader: the buffers wait in the ring */
+            return;
+        }
         int r = vq_pop(vq, &e);
         if (r < 0) {
             virtio_fail(&c->dev);
@@ -41,6 +46,11 @@ static void transmit(struct console *c)
         virtio_complete(&c->dev, TRANSMITQ, &e, 0);
         vq = virtio_queue(&c->dev, TRANSMITQ);
     }
+}
+
+static void transmit_again(void *opaque)
+{
+    transmit(opaque);
 }
 
 static void receive_into_guest(struct console *c)
@@ -101,10 +111,11 @@ static void destroy(struct virtio_device *d)
     if (c->chardev) {
         chardev_set_frontend(c->chardev, NULL, NULL);
     }
+    loop_timer_destroy(&c->retry);
     free(c);
 }
 
-struct virtio_device *virtio_console_create(struct chardev *chardev)
+struct virtio_device *virtio_console_create(struct loop *loop, struct chardev *chardev)
 {
     static const struct virtio_device_ops ops = {
         .device_id = 3,
@@ -118,6 +129,7 @@ struct virtio_device *virtio_console_create(struct chardev *chardev)
     assert(c);
     c->dev.ops = &ops;
     c->chardev = chardev;
+    c->retry = loop_timer_create(loop, transmit_again, c);
     if (chardev) {
         chardev_set_frontend(chardev, &fe, c);
     }

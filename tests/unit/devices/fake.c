@@ -132,6 +132,11 @@ void chardev_write(struct chardev *c, const uint8_t *buf, unsigned len)
     fake.out_len += len;
 }
 
+unsigned chardev_write_room(const struct chardev *c)
+{
+    return fake.stuck ? 0 : sizeof(fake.out);
+}
+
 void chardev_accept_input(struct chardev *c)
 {
     fake.accepts++;

@@ -15,6 +15,7 @@ struct fake {
     /* chardev */
     char out[65536];
     unsigned out_len, accepts;
+    bool stuck; /* the reader takes nothing */
     const struct chardev_frontend *fe;
     void *fe_opaque;
     /* machine requests */

@@ -87,6 +87,27 @@ START_TEST(full_ring_takes_thre_away)
 }
 END_TEST
 
+START_TEST(slow_reader_slows_the_guest)
+{
+    unsigned sent = 0;
+    fake.stuck = true;
+    while (rd(LSR) & 0x20) {
+        wr(RBR, 'x');
+        sent++;
+        fake_loop_turn();
+    }
+    ck_assert_uint_eq(fake.out_len, 0);
+    fake.now_ns += 10000000;
+    fake_loop_turn();
+    ck_assert(!(rd(LSR) & 0x20));
+    fake.stuck = false;
+    fake.now_ns += 10000000;
+    fake_loop_turn();
+    ck_assert_uint_eq(fake.out_len, sent);
+    ck_assert(rd(LSR) & 0x20);
+}
+END_TEST
+
 START_TEST(thre_interrupt_is_cleared_by_iir)
 {
     ck_assert(!fake.level);
@@ -174,6 +195,7 @@ int main(void)
     tcase_add_test(t, divisor_hides_behind_dlab);
     tcase_add_test(t, output_is_batched_in_order);
     tcase_add_test(t, full_ring_takes_thre_away);
+    tcase_add_test(t, slow_reader_slows_the_guest);
     tcase_add_test(t, thre_interrupt_is_cleared_by_iir);
     tcase_add_test(t, receive_below_and_at_the_trigger);
     tcase_add_test(t, fifo_bounds_input);

@@ -297,7 +297,7 @@ END_TEST
 START_TEST(console_both_ways)
 {
     fake_reset();
-    start(virtio_console_create((struct chardev *)&fake));
+    start(virtio_console_create(NULL, (struct chardev *)&fake));
     ck_assert_uint_eq(rd(8), 3);
     ck_assert_uint_eq(fake_input("early", 5), 5); /* before the driver is there */
     negotiate();
