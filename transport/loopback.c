@@ -13,6 +13,7 @@
 struct parcel {
     struct parcel *next;
     size_t length;
+    unsigned src;
     uint8_t bytes[];
 };
 
@@ -49,6 +50,7 @@ static int loopback_send(struct transport *t, unsigned rank, enum traffic traffi
     struct parcel *p = malloc(sizeof(*p) + head_length + tail_length);
     assert(p);
     p->next = NULL;
+    p->src = t->self;
     p->length = head_length + tail_length;
     memcpy(p->bytes, head, head_length);
     if (tail_length) {
@@ -70,7 +72,7 @@ static int loopback_send(struct transport *t, unsigned rank, enum traffic traffi
     return 0;
 }
 
-static ssize_t loopback_receive(struct transport *t, enum traffic *traffic, const void **bytes)
+static ssize_t loopback_receive(struct transport *t, int *src, enum traffic *traffic, const void **bytes)
 {
     struct loopback *l = (struct loopback *)t;
     struct inbox *in = &l->hub->inbox[t->self];
@@ -92,6 +94,7 @@ static ssize_t loopback_receive(struct transport *t, enum traffic *traffic, cons
     if (!l->held) {
         return -EAGAIN;
     }
+    *src = (int)l->held->src;
     *bytes = l->held->bytes;
     return (ssize_t)l->held->length;
 }

@@ -414,7 +414,24 @@ static int zmq_transport_send(struct transport *t, unsigned rank, enum traffic t
     return 0;
 }
 
-static ssize_t zmq_transport_receive(struct transport *t, enum traffic *traffic, const void **bytes)
+/* The rank that a connection's routing id names, or -1: we give ids, but what arrives is a claim. */
+static int rank_of_id(const struct zmq_transport *z, const zmq_msg_t *id, unsigned c)
+{
+    const char *text = zmq_msg_data((zmq_msg_t *)id);
+    if (zmq_msg_size(id) != IDENTITY || text[0] != (c == TRAFFIC_URGENT ? 'u' : 'b')) {
+        return -1;
+    }
+    int rank = 0;
+    for (unsigned i = 1; i < IDENTITY; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return -1;
+        }
+        rank = rank * 10 + (text[i] - '0');
+    }
+    return (unsigned)rank < z->base.ranks && (unsigned)rank != z->base.self ? rank : -1;
+}
+
+static ssize_t zmq_transport_receive(struct transport *t, int *src, enum traffic *traffic, const void **bytes)
 {
     struct zmq_transport *z = (struct zmq_transport *)t;
     static const unsigned order[ROUTERS] = {0, 2, 1, 3}; /* urgent first */
@@ -423,16 +440,17 @@ static ssize_t zmq_transport_receive(struct transport *t, enum traffic *traffic,
         if (!s) {
             continue;
         }
+        *traffic = (enum traffic)(order[i] % TRAFFIC_CLASSES);
         /* Identity, then the message. Anything with more parts is none of ours and comes out as a bad message. */
         if (zmq_msg_recv(&z->held, s, ZMQ_DONTWAIT) < 0) {
             continue;
         }
+        *src = rank_of_id(z, &z->held, *traffic);
         while (zmq_msg_more(&z->held)) {
             if (zmq_msg_recv(&z->held, s, ZMQ_DONTWAIT) < 0) {
                 return -EAGAIN;
             }
         }
-        *traffic = (enum traffic)(order[i] % TRAFFIC_CLASSES);
         *bytes = zmq_msg_data(&z->held);
         return (ssize_t)zmq_msg_size(&z->held);
     }

@@ -129,6 +129,7 @@ struct dir_view {
     uint64_t holders;
     bool exclusive, hot, busy;
     unsigned heat;
+    uint64_t moves; /* transfers since the start */
 };
 struct dir_view directory_view(const struct directory *d, uint64_t page);
 

@@ -1,16 +1,17 @@
 /*
- * The port between guest memory and whoever provides its pages: on one rank nobody (the pointer is NULL and every page is
- * writable), over ranks the cluster. The engine never learns what lies behind it.
+ * The port between guest memory and whoever provides its pages: on one rank nobody (the pointer is NULL and every page
+ * is writable), over ranks the cluster. The engine never learns what lies behind it.
  *
  * Pages are numbered from 0 in the order of guest RAM: page = (gpa - ram->base) >> 12.
  *
  * What a user of pages (a vCPU, a DMA transfer) promises
  *   1. Before it makes a page usable for itself (a TLB entry, a host pointer) it reads page_source_right() and makes it
- *      usable only for that. It reads the right between two safe points of its own and uses the page only up to the next.
+ *      usable only for that. It reads the right between two safe points of its own and uses the page only up to the
+ * next.
  *   2. After take(page, right) it gives up, at its next safe point, all it has beyond `right`. A user that waits (for a
  *      page, WFI, a stopped machine) is at a safe point: it counts as done at once, if it gives up before it runs on.
- *   3. A user that waits for a page runs again from the moment its done() callback is called: a take() that comes later waits
- *      for its next safe point. It performs the access before that point. So each fetched page does at least one
+ *   3. A user that waits for a page runs again from the moment its done() callback is called: a take() that comes later
+ * waits for its next safe point. It performs the access before that point. So each fetched page does at least one
  *      access of work, and no two ranks can starve each other.
  *
  * Threads
@@ -33,10 +34,10 @@ enum {
 };
 
 enum page_status {
-    PAGE_GRANTED,    /* the right is here (operate: the access was done) */
-    PAGE_REMOTE,     /* acquire: the page is served at its home, use page_source_operate() */
-    PAGE_TRY_AGAIN,  /* operate: the page is no longer served, acquire it. acquire: too much under way, ask again */
-    PAGE_RANK_LOST,  /* a rank is gone: the machine is ending, the page will not come */
+    PAGE_GRANTED,   /* the right is here (operate: the access was done) */
+    PAGE_REMOTE,    /* acquire: the page is served at its home, use page_source_operate() */
+    PAGE_TRY_AGAIN, /* operate: the page is no longer served, acquire it. acquire: too much under way, ask again */
+    PAGE_RANK_LOST, /* a rank is gone: the machine is ending, the page will not come */
 };
 
 /* What the cluster asks of the users of pages on this rank. */
@@ -77,7 +78,8 @@ static inline bool page_source_served(const struct page_source *ps, uint64_t pag
     return atomic_load_explicit(&ps->rights[page], memory_order_relaxed) & PAGE_SERVED;
 }
 
-/* Asks for a right. `whole`: remote access will not do (instruction fetch, page-table walk, DMA, LR with a long life). */
+/* Asks for a right. `whole`: remote access will not do (instruction fetch, page-table walk, DMA, LR with a long life).
+ */
 void page_source_acquire(struct page_source *ps, struct page_request *request, uint64_t page, enum page_right right,
                          bool whole);
 

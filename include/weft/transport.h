@@ -29,7 +29,7 @@ struct transport;
 struct transport_ops {
     int (*send)(struct transport *t, unsigned rank, enum traffic traffic, const void *head, size_t head_length,
                 const void *tail, size_t tail_length);
-    ssize_t (*receive)(struct transport *t, enum traffic *traffic, const void **bytes);
+    ssize_t (*receive)(struct transport *t, int *src, enum traffic *traffic, const void **bytes);
     int (*wait)(struct transport *t, int fd, int timeout_ms);
     int (*lost)(struct transport *t);
     void (*destroy)(struct transport *t);
@@ -49,10 +49,11 @@ static inline int transport_send(struct transport *t, unsigned rank, enum traffi
     return t->ops->send(t, rank, traffic, head, head_length, tail, tail_length);
 }
 
-/* The next message, urgent ones first. Returns its length, or -EAGAIN. *bytes holds until the next call. */
-static inline ssize_t transport_receive(struct transport *t, enum traffic *traffic, const void **bytes)
+/* The next message, urgent ones first. Returns its length, or -EAGAIN. *src is the rank whose connection it came by, -1
+ * if the connection belongs to no rank; *bytes holds until the next call. */
+static inline ssize_t transport_receive(struct transport *t, int *src, enum traffic *traffic, const void **bytes)
 {
-    return t->ops->receive(t, traffic, bytes);
+    return t->ops->receive(t, src, traffic, bytes);
 }
 
 /* Waits until there may be something to receive, a rank was lost, `fd` (or -1) is readable, or the time is over

@@ -326,6 +326,7 @@ const char *dir_home_done(struct directory *d, unsigned src, const struct msg_do
     e->settling = false;
     if (moved) {
         e->heat += e->heat < UINT8_MAX;
+        e->moves += e->moves < UINT32_MAX;
         /* The first transfers of a page are free; one that bounces stays a while, so that each stay does some work. */
         e->until = d->config.hold_ns && e->heat >= 3 ? d->now + d->config.hold_ns : 0;
     }

@@ -78,6 +78,7 @@ struct entry {
     uint64_t holders; /* ranks */
     uint64_t until;   /* end of the hold time or, if hot, of the term at home */
     uint32_t window;  /* the heat window that `heat` counts */
+    uint32_t moves;   /* transfers since the start, saturating */
     uint16_t head, tail, active;
     uint16_t ops; /* remote accesses in this term, saturating */
     uint8_t heat; /* transfers in this window, saturating */

@@ -1,0 +1,511 @@
+/* The coherence thread: one loop over inbox, transport and timers. It waits in one place only, for all three. */
+#include "cluster_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "weft/log.h"
+
+enum { BATCH = 32 }; /* messages taken before the inbox is looked at again */
+
+#define MS 1000000ull
+
+uint64_t cluster_now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- to other threads and from them ---- */
+
+void cluster_wake(struct cluster *c)
+{
+    if (atomic_load_explicit(&c->asleep, memory_order_seq_cst) && atomic_exchange(&c->asleep, false)) {
+        uint64_t one = 1;
+        ssize_t n = write(c->event, &one, sizeof(one));
+        (void)n; /* a full counter wakes as well */
+    }
+}
+
+void cluster_queue(struct cluster *c, unsigned rank, const struct message *message)
+{
+    struct outgoing *o = malloc(sizeof(*o));
+    assert(o);
+    o->next = NULL;
+    o->rank = (uint16_t)rank;
+    memcpy(&o->message, message, message->header.size);
+    pthread_mutex_lock(&c->inbox_mutex);
+    *c->inbox.out_last = o;
+    c->inbox.out_last = &o->next;
+    pthread_mutex_unlock(&c->inbox_mutex);
+    cluster_wake(c);
+}
+
+void cluster_post(struct cluster *c, unsigned rank, uint32_t kind, const void *bytes, size_t length)
+{
+    assert(rank < c->ranks && length <= MSG_POST_MAX);
+    struct message m = {.header = message_header(MSG_POST, c->self, length)};
+    m.body.post.kind = kind;
+    m.body.post.length = (uint32_t)length;
+    if (length) {
+        memcpy(m.body.post.bytes, bytes, length);
+    }
+    cluster_queue(c, rank, &m);
+}
+
+void cluster_end(struct cluster *c, int status, const char *sentence)
+{
+    struct message m = {.header = message_header(MSG_END, c->self, 0)};
+    m.body.end.status = status;
+    snprintf(m.body.end.reason, sizeof(m.body.end.reason), "%s", sentence);
+    for (unsigned r = 0; r < c->ranks; r++) {
+        cluster_queue(c, r, &m); /* this rank too: on_end comes from its coherence thread */
+    }
+}
+
+/* ---- sending, and the end ---- */
+
+void cluster_send(struct cluster *c, unsigned rank, struct message *m, const void *page)
+{
+    if (c->lost >> rank & 1) {
+        return;
+    }
+    enum traffic traffic = message_urgent(m) ? TRAFFIC_URGENT : TRAFFIC_BULK;
+    m->header.session = c->context.session;
+    m->header.sequence = c->link[rank].next_out[traffic]++;
+    size_t tail = page ? MSG_PAGE_SIZE : 0;
+    struct cluster_peer_stats *s = &c->stats.peer[rank];
+    s->messages_sent[m->header.type]++;
+    s->bytes_sent += m->header.size + tail;
+    int r = transport_send(c->config.transport, rank, traffic, m, m->header.size, page, tail);
+    if (r < 0) {
+        c->send_failed |= 1ull << rank; /* told by the loop: the caller may be in the middle of the directory's actions */
+    }
+}
+
+void cluster_finish(struct cluster *c, int status, int lost, const char *sentence)
+{
+    if (c->ended) {
+        return;
+    }
+    c->ended = true;
+    /* Whoever waits for a page must come free, or the machine could not stop. */
+    cluster_pages_lost(c);
+    c->config.ops->on_end(c->config.opaque, status, lost, sentence);
+}
+
+void cluster_rank_lost(struct cluster *c, unsigned rank, const char *why)
+{
+    if (c->lost >> rank & 1) {
+        return;
+    }
+    c->lost |= 1ull << rank;
+    cluster_locks_dead(c, c->lost);
+    if (c->ended) {
+        return;
+    }
+    const struct member *m = &c->config.members->member[rank];
+    struct message end = {.header = message_header(MSG_END, c->self, 0)};
+    end.body.end.status = 1;
+    end.body.end.lost = rank + 1;
+    snprintf(end.body.end.reason, sizeof(end.body.end.reason), "rank %u (process %d on %.60s) was lost: %s", rank,
+             m->pid, m->hostname, why);
+    for (unsigned r = 0; r < c->ranks; r++) {
+        if (r != c->self) {
+            struct message copy = end;
+            cluster_send(c, r, &copy, NULL);
+        }
+    }
+    cluster_finish(c, 1, (int)rank, end.body.end.reason);
+}
+
+/* ---- receiving ---- */
+
+static void on_beat(struct cluster *c, const struct message *m)
+{
+    unsigned src = m->header.src;
+    struct message echo = {.header = message_header(MSG_BEAT_ECHO, c->self, 0)};
+    echo.body.beat.dead = c->lost;
+    echo.body.beat.sent = m->body.beat.sent;
+    echo.body.beat.received = cluster_now_ns();
+    cluster_locks_beat(c, src, m->body.beat.dead);
+    echo.body.beat.echoed = cluster_now_ns();
+    cluster_send(c, src, &echo, NULL);
+}
+
+static void on_echo(struct cluster *c, const struct message *m)
+{
+    unsigned src = m->header.src;
+    const struct msg_beat *b = &m->body.beat;
+    uint64_t now = cluster_now_ns();
+    cluster_locks_echo(c, src, b->sent);
+    if (b->sent <= now) {
+        c->stats.peer[src].beat_rtt_ns = now - b->sent;
+    }
+    if (src == 0) {
+        pthread_mutex_lock(&c->clock_mutex);
+        clock_sync_sample(&c->clock, b->sent, b->received, b->echoed, now);
+        pthread_mutex_unlock(&c->clock_mutex);
+    }
+}
+
+static const char *dispatch(struct cluster *c, const struct message *m, const uint8_t *page)
+{
+    switch (m->header.type) {
+    case MSG_BEAT:
+        on_beat(c, m);
+        return NULL;
+    case MSG_BEAT_ECHO:
+        on_echo(c, m);
+        return NULL;
+    case MSG_POST:
+        if (!c->ended && c->config.ops->on_post) {
+            c->config.ops->on_post(c->config.opaque, m->header.src, m->body.post.kind, m->body.post.bytes,
+                                   m->body.post.length);
+        }
+        return NULL;
+    case MSG_END:
+        cluster_finish(c, m->body.end.status, (int)m->body.end.lost - 1, m->body.end.reason);
+        return NULL;
+    default:
+        return m->header.type <= MSG_OP_REPLY ? cluster_pages_message(c, m, page) : cluster_locks_message(c, m);
+    }
+}
+
+/* A peer whose message breaks a rule is not asked twice: it is named, counted, and this run goes on without it. */
+static void fence(struct cluster *c, unsigned rank, const char *wrong)
+{
+    char why[MSG_REASON_MAX];
+    c->stats.bad_messages++;
+    snprintf(why, sizeof(why), "its message breaks the protocol (%s)", wrong);
+    cluster_rank_lost(c, rank, why);
+}
+
+static void receive_one(struct cluster *c, int src, enum traffic traffic, const void *bytes, size_t length)
+{
+    struct message m;
+    const uint8_t *page;
+    if (src < 0) {
+        c->stats.bad_messages++;
+        log_warn("a message by a connection that belongs to no rank was dropped");
+        return;
+    }
+    if (c->lost >> src & 1) {
+        return;
+    }
+    const char *wrong = message_invalid(bytes, length, &c->context, &m, &page);
+    if (!wrong && m.header.src != src) {
+        wrong = "it names another rank as its sender";
+    }
+    if (wrong) {
+        fence(c, (unsigned)src, wrong);
+        return;
+    }
+    switch (peer_link_accept(&c->link[src], traffic, m.header.sequence)) {
+    case LINK_REPEAT:
+        return;
+    case LINK_HOLE:
+        fence(c, (unsigned)src, "messages before it are missing");
+        return;
+    case LINK_ACCEPT:
+        break;
+    }
+    c->heard[src] = cluster_now_ns();
+    c->stats.peer[src].messages_received[m.header.type]++;
+    c->stats.peer[src].bytes_received += length;
+    wrong = dispatch(c, &m, page);
+    if (wrong) {
+        fence(c, (unsigned)src, wrong);
+    }
+}
+
+/* Returns false when there was nothing. */
+static bool receive_batch(struct cluster *c)
+{
+    unsigned n = 0;
+    for (; n < BATCH; n++) {
+        int src;
+        enum traffic traffic;
+        const void *bytes;
+        ssize_t length = transport_receive(c->config.transport, &src, &traffic, &bytes);
+        if (length < 0) {
+            break;
+        }
+        receive_one(c, src, traffic, bytes, (size_t)length);
+    }
+    return n > 0;
+}
+
+/* ---- inbox ---- */
+
+static void send_queued(struct cluster *c, struct outgoing *o)
+{
+    while (o) {
+        struct outgoing *next = o->next;
+        if (o->rank == c->self) {
+            dispatch(c, &o->message, NULL);
+        } else {
+            cluster_send(c, o->rank, &o->message, NULL);
+        }
+        free(o);
+        o = next;
+    }
+}
+
+static bool drain_inbox(struct cluster *c)
+{
+    pthread_mutex_lock(&c->inbox_mutex);
+    struct page_request *r = c->inbox.first;
+    struct outgoing *o = c->inbox.out_first;
+    unsigned num_taken = c->inbox.num_taken;
+    struct taken *taken = c->inbox.taken;
+    c->inbox.first = NULL;
+    c->inbox.last = &c->inbox.first;
+    c->inbox.out_first = NULL;
+    c->inbox.out_last = &c->inbox.out_first;
+    c->inbox.num_taken = 0;
+    c->inbox.taken = c->taken_work;
+    c->taken_work = taken;
+    pthread_mutex_unlock(&c->inbox_mutex);
+    for (unsigned i = 0; i < num_taken; i++) {
+        cluster_pages_taken(c, &taken[i]);
+    }
+    bool any = r || o || num_taken;
+    while (r) {
+        struct page_request *next = r->next; /* done() may hand the request out again */
+        cluster_pages_request(c, r);
+        r = next;
+    }
+    send_queued(c, o);
+    return any;
+}
+
+static bool inbox_empty(struct cluster *c)
+{
+    pthread_mutex_lock(&c->inbox_mutex);
+    bool empty = !c->inbox.first && !c->inbox.out_first && !c->inbox.num_taken;
+    pthread_mutex_unlock(&c->inbox_mutex);
+    return empty;
+}
+
+/* ---- timers and the loop ---- */
+
+static void beat(struct cluster *c, uint64_t now, bool all_read)
+{
+    uint64_t silence = (c->config.silence_ms ? c->config.silence_ms : CLUSTER_SILENCE_MS) * MS;
+    /* A thread that was stopped itself knows nothing about the silence of others in that time. */
+    uint64_t late = c->beat_due && now > c->beat_due + BEAT_MS * MS ? now - c->beat_due : 0;
+    c->beat_due = now + BEAT_MS * MS;
+    for (unsigned r = 0; r < c->ranks; r++) {
+        if (r == c->self || c->lost >> r & 1) {
+            continue;
+        }
+        c->heard[r] += late;
+        if (all_read && now > c->heard[r] && now - c->heard[r] > silence) {
+            cluster_rank_lost(c, r, "it was silent for too long");
+            continue;
+        }
+        struct message m = {.header = message_header(MSG_BEAT, c->self, 0)};
+        m.body.beat.dead = c->lost;
+        m.body.beat.sent = cluster_now_ns();
+        cluster_send(c, r, &m, NULL);
+    }
+}
+
+static void set_timer(struct cluster *c, uint64_t at)
+{
+    if (at != c->timer_at) {
+        c->timer_at = at;
+        uint64_t when = at == UINT64_MAX ? 0 : at;
+        struct itimerspec spec = {
+            .it_value = {.tv_sec = (time_t)(when / 1000000000ull), .tv_nsec = (long)(when % 1000000000ull)}};
+        timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &spec, NULL);
+    }
+}
+
+/* Sleeps until a message, another thread or a timer has something. */
+static void sleep_until_needed(struct cluster *c, uint64_t locks_due)
+{
+    atomic_store_explicit(&c->asleep, true, memory_order_seq_cst);
+    if (inbox_empty(c) && !atomic_load(&c->stop) && !atomic_load(&c->stats_asked)) {
+        uint64_t now = cluster_now_ns();
+        set_timer(c, directory_deadline(c->directory));
+        uint64_t due = c->beat_due < locks_due ? c->beat_due : locks_due;
+        transport_wait(c->config.transport, c->poll, due > now ? (int)((due - now) / MS + 1) : 0);
+    }
+    atomic_store(&c->asleep, false);
+    uint64_t count;
+    ssize_t n = read(c->event, &count, sizeof(count));
+    n = read(c->timer, &count, sizeof(count));
+    if (n > 0) {
+        c->timer_at = UINT64_MAX;
+    }
+}
+
+static void *run(void *opaque)
+{
+    struct cluster *c = opaque;
+    pthread_setname_np(pthread_self(), "coherence");
+    atomic_store(&c->tid, (int)syscall(SYS_gettid));
+    uint64_t now = cluster_now_ns();
+    for (unsigned r = 0; r < c->ranks; r++) {
+        c->heard[r] = now;
+    }
+    for (;;) {
+        bool busy = receive_batch(c);
+        busy |= drain_inbox(c);
+        if (busy && c->beat_due > cluster_now_ns()) {
+            continue;
+        }
+        for (uint64_t failed = c->send_failed; failed; failed &= failed - 1) {
+            cluster_rank_lost(c, (unsigned)__builtin_ctzll(failed), "it takes no more messages");
+        }
+        for (int lost; (lost = transport_lost(c->config.transport)) >= 0;) {
+            cluster_rank_lost(c, (unsigned)lost, "its connection broke");
+        }
+        now = cluster_now_ns();
+        cluster_pages_tick(c, now);
+        uint64_t locks_due = cluster_locks_tick(c, now);
+        if (now >= c->beat_due) {
+            beat(c, now, !busy);
+        }
+        cluster_stats_answer(c);
+        if (busy) {
+            continue;
+        }
+        if (atomic_load(&c->stop) && inbox_empty(c)) {
+            return NULL;
+        }
+        sleep_until_needed(c, locks_due);
+    }
+}
+
+/* ---- frame ---- */
+
+static bool open_wakers(struct cluster *c)
+{
+    c->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    c->poll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event e = {.events = EPOLLIN};
+    return c->event >= 0 && c->timer >= 0 && c->poll >= 0 && !epoll_ctl(c->poll, EPOLL_CTL_ADD, c->event, &e) &&
+           !epoll_ctl(c->poll, EPOLL_CTL_ADD, c->timer, &e);
+}
+
+static struct directory *make_directory(struct cluster *c)
+{
+    const struct cluster_config *k = &c->config;
+    struct directory_config d = {.self = c->self, .ranks = c->ranks, .num_ranges = k->num_ranges, .ranges = k->ranges};
+    d.hold_ns = (k->hold_us ? k->hold_us : CLUSTER_DEFAULT_HOLD_US) * 1000;
+    d.hot_ns = 10 * MS;
+    d.hot_transfers = k->no_hot ? 0 : k->hot_transfers ? k->hot_transfers : CLUSTER_DEFAULT_HOT;
+    d.prefetch_depth = k->no_prefetch ? 0 : CLUSTER_PREFETCH;
+    return directory_create(&d);
+}
+
+struct cluster *cluster_create(const struct cluster_config *config)
+{
+    struct cluster *c = calloc(1, sizeof(*c));
+    assert(c);
+    c->config = *config;
+    c->self = config->members->self;
+    c->ranks = config->members->ranks;
+    c->directory = make_directory(c);
+    for (unsigned i = 0; i < config->num_ranges; i++) {
+        c->source.pages += config->ranges[i].count;
+    }
+    c->source.rights = calloc(c->source.pages, sizeof(*c->source.rights));
+    c->source.users = config->users;
+    c->source.opaque = config->users_opaque;
+    c->inbox.taken = calloc(c->ranks * DIR_REQUESTS, sizeof(*c->inbox.taken));
+    c->taken_work = calloc(c->ranks * DIR_REQUESTS, sizeof(*c->taken_work));
+    assert(c->source.rights && c->inbox.taken && c->taken_work && open_wakers(c));
+    for (uint64_t p = 0; p < c->source.pages; p++) {
+        atomic_init(&c->source.rights[p], (uint8_t)directory_right(c->directory, p));
+    }
+    c->context = (struct msg_context){
+        .self = c->self, .ranks = c->ranks, .session = config->members->session, .pages = c->source.pages};
+    struct lock_service_config l = {
+        .self = c->self, .ranks = c->ranks, .lease_ns = LEASE_MS * MS, .margin_ns = MARGIN_MS * MS};
+    c->locks = lock_service_create(&l, cluster_now_ns());
+    c->timer_at = UINT64_MAX;
+    c->inbox.last = &c->inbox.first;
+    c->inbox.out_last = &c->inbox.out_first;
+    pthread_mutex_init(&c->inbox_mutex, NULL);
+    pthread_mutex_init(&c->lock_mutex, NULL);
+    pthread_mutex_init(&c->clock_mutex, NULL);
+    pthread_mutex_init(&c->stats_mutex, NULL);
+    pthread_cond_init(&c->stats_done, NULL);
+    return c;
+}
+
+bool cluster_start(struct cluster *c, struct error *err)
+{
+    int r = pthread_create(&c->thread, NULL, run, c);
+    if (r) {
+        return error_set_errno(err, r, "cannot start the coherence thread of rank %u", c->self);
+    }
+    c->started = true;
+    while (!atomic_load(&c->tid)) {
+        usleep(100);
+    }
+    return true;
+}
+
+struct page_source *cluster_pages(struct cluster *c)
+{
+    return &c->source;
+}
+
+int cluster_thread_tid(const struct cluster *c)
+{
+    return atomic_load(&c->tid);
+}
+
+void cluster_stop(struct cluster *c)
+{
+    if (c->started) {
+        atomic_store(&c->stop, true);
+        cluster_wake(c);
+        pthread_join(c->thread, NULL);
+        pthread_mutex_lock(&c->stats_mutex);
+        c->started = false;
+        pthread_mutex_unlock(&c->stats_mutex);
+        cluster_stats_answer(c);
+    }
+}
+
+void cluster_destroy(struct cluster **cluster)
+{
+    struct cluster *c = *cluster;
+    if (!c) {
+        return;
+    }
+    cluster_stop(c);
+    transport_destroy(&c->config.transport);
+    directory_destroy(&c->directory);
+    lock_service_destroy(&c->locks);
+    close(c->event);
+    close(c->timer);
+    close(c->poll);
+    free(c->inbox.taken);
+    free(c->taken_work);
+    free((void *)c->source.rights);
+    pthread_mutex_destroy(&c->inbox_mutex);
+    pthread_mutex_destroy(&c->lock_mutex);
+    pthread_mutex_destroy(&c->clock_mutex);
+    pthread_mutex_destroy(&c->stats_mutex);
+    pthread_cond_destroy(&c->stats_done);
+    free(c);
+    *cluster = NULL;
+}

@@ -1,0 +1,108 @@
+/* The coherence thread's state, shared by the files of the driver. */
+#ifndef WEFT_CLUSTER_STATE_H
+#define WEFT_CLUSTER_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "clock_sync.h"
+#include "weft/cluster.h"
+
+enum {
+    BEAT_MS = 250,
+    LEASE_MS = 2000,
+    MARGIN_MS = 50,
+    CLUSTER_MAX_TAKEN = WEFT_MAX_RANKS * DIR_REQUESTS,
+};
+
+struct taken {
+    uint64_t page;
+    bool dirty;
+};
+
+/* A message from another thread of this rank, to be sent by the coherence thread. */
+struct outgoing {
+    struct outgoing *next;
+    uint16_t rank;
+    struct message message;
+};
+
+struct inbox {
+    struct page_request *first, **last;
+    struct outgoing *out_first, **out_last;
+    struct taken *taken;
+    unsigned num_taken;
+};
+
+/*
+ * Legend: (c) fixed at create  [C] coherence thread  [L] lock_mutex  [I] inbox_mutex  [a] atomic  [K] clock_mutex
+ */
+struct cluster {
+    struct page_source source;    /* (c); the rights are written by [C] */
+    struct cluster_config config; /* (c) */
+    unsigned self, ranks;         /* (c) */
+    struct msg_context context;   /* (c) */
+    int event, timer, poll;       /* (c) what wakes the coherence thread: an eventfd, a timerfd, both in an epoll */
+    pthread_t thread;             /* (c) after start */
+    bool started;
+    atomic_int tid;
+
+    struct directory *directory;           /* [C] */
+    struct dir_actions actions;            /* [C] */
+    struct taken *taken_work;              /* [C] swapped with inbox.taken */
+    struct peer_link link[WEFT_MAX_RANKS]; /* [C] */
+    uint64_t heard[WEFT_MAX_RANKS];        /* [C] */
+    uint64_t lost, send_failed;            /* [C] ranks */
+    uint64_t beat_due, timer_at;           /* [C] */
+    bool ended;                            /* [C] on_end was called */
+    struct cluster_stats stats;            /* [C] */
+
+    pthread_mutex_t inbox_mutex;
+    struct inbox inbox; /* [I] */
+    atomic_bool asleep; /* [a] set by [C] before it waits, taken by whoever wakes it */
+    atomic_bool stop;   /* [a] */
+
+    pthread_mutex_t lock_mutex;
+    struct lock_service *locks;       /* [L] */
+    struct lock_actions lock_actions; /* [L] */
+
+    pthread_mutex_t clock_mutex;
+    struct clock_sync clock; /* [K] */
+
+    pthread_mutex_t stats_mutex;
+    pthread_cond_t stats_done;
+    struct cluster_stats *stats_wanted; /* under stats_mutex */
+    atomic_bool stats_asked;            /* [a] there may be one */
+};
+
+uint64_t cluster_now_ns(void);
+/* Gives a message to the transport. [C] */
+void cluster_send(struct cluster *c, unsigned rank, struct message *message, const void *page);
+/* Queues a message for the coherence thread to send. Any thread. */
+void cluster_queue(struct cluster *c, unsigned rank, const struct message *message);
+void cluster_wake(struct cluster *c);
+/* This rank must do without that one. [C] */
+void cluster_rank_lost(struct cluster *c, unsigned rank, const char *why);
+/* Ends the run here. [C] */
+void cluster_finish(struct cluster *c, int status, int lost, const char *sentence);
+
+/* cluster_pages.c [C] */
+void cluster_pages_request(struct cluster *c, struct page_request *request);
+void cluster_pages_taken(struct cluster *c, const struct taken *taken);
+const char *cluster_pages_message(struct cluster *c, const struct message *message, const uint8_t *page);
+void cluster_pages_tick(struct cluster *c, uint64_t now);
+void cluster_pages_lost(struct cluster *c);
+
+/* cluster_locks.c [C] */
+const char *cluster_locks_message(struct cluster *c, const struct message *message);
+void cluster_locks_beat(struct cluster *c, unsigned src, uint64_t dead);
+void cluster_locks_echo(struct cluster *c, unsigned src, uint64_t sent);
+void cluster_locks_dead(struct cluster *c, uint64_t dead);
+/* Does what is due; returns when something is due next. */
+uint64_t cluster_locks_tick(struct cluster *c, uint64_t now);
+
+/* cluster_stats.c */
+void cluster_histogram_add(struct cluster_histogram *h, uint64_t ns);
+void cluster_stats_answer(struct cluster *c);
+
+#endif
