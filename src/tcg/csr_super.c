@@ -5,7 +5,6 @@
 
 #include <stddef.h>
 
-
 static bool read_sstatus(struct cpu *cpu, unsigned num, uint64_t *value)
 {
     *value = cpu->mstatus & SSTATUS_READ;
@@ -54,6 +53,18 @@ static bool write_tvec(struct cpu *cpu, unsigned num, const struct csr_update *u
     return true;
 }
 
+/* FIOM, CBIE (which has no value 2: a write of it leaves the field), CBCFE, CBZE. */
+static bool write_senvcfg(struct cpu *cpu, unsigned num, const struct csr_update *u)
+{
+    uint64_t mask = 1;
+    if (cpu->isa_ext >> EXT_ZICBOM & 1) {
+        mask |= 0x40 | ((u->value >> 4 & 3) == 2 ? 0 : 0x30);
+    }
+    mask |= cpu->isa_ext >> EXT_ZICBOZ & 1 ? 0x80 : 0;
+    cpu->senvcfg = (cpu->senvcfg & ~mask) | (u->value & mask);
+    return true;
+}
+
 static bool read_stimecmp(struct cpu *cpu, unsigned num, uint64_t *value)
 {
     *value = atomic_load_explicit(&cpu->stimecmp, memory_order_relaxed);
@@ -89,8 +100,7 @@ const struct csr_row csr_rows_supervisor[] = {
     {0x105, 0, "stvec", FIELD(stvec), .write = write_tvec},
     {0x305, 0, "mtvec", FIELD(mtvec), .write = write_tvec},
     {0x106, 0, "scounteren", FIELD(scounteren), .mask = 0xffffffff},
-    /* FIOM, CBIE, CBCFE, CBZE; the reserved CBIE value 2 reads as it was written and grants what 1 does. */
-    {0x10a, 0, "senvcfg", FIELD(senvcfg), .mask = 0xf1},
+    {0x10a, 0, "senvcfg", FIELD(senvcfg), .write = write_senvcfg},
     {0x140, 0, "sscratch", FIELD(sscratch), .mask = ~0ull},
     {0x141, 0, "sepc", FIELD(sepc), .mask = ~1ull},
     {0x142, 0, "scause", FIELD(scause), .mask = ~0ull},

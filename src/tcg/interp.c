@@ -26,14 +26,34 @@ enum interp_result interp_exec(struct cpu *cpu, const struct insn *in)
     return result;
 }
 
+/* What this thread decoded lately, found by the encoding itself: it does not depend on where the instruction stands,
+ * so nothing ever makes an entry stale. len is 0 in an empty one. */
+enum { DECODED_BITS = 9 };
+struct decoded {
+    uint64_t isa_ext;
+    struct insn insn;
+};
+static _Thread_local struct decoded decoded[1 << DECODED_BITS];
+
+static const struct insn *decode_cached(uint32_t raw, uint64_t isa_ext)
+{
+    if (insn_length(raw) == 2) {
+        raw &= 0xffff;
+    }
+    struct decoded *d = &decoded[raw * 0x9e3779b1u >> (32 - DECODED_BITS)];
+    if (__builtin_expect(d->insn.raw != raw || d->isa_ext != isa_ext || !d->insn.len, 0)) {
+        insn_decode(raw, isa_ext, &d->insn);
+        d->isa_ext = isa_ext;
+    }
+    return &d->insn;
+}
+
 enum interp_result interp_step(struct cpu *cpu)
 {
     enum interp_result result;
     uint32_t raw;
     if (tlb_fetch(cpu, cpu->pc, &raw)) {
-        struct insn in;
-        insn_decode(raw, cpu->isa_ext, &in);
-        result = interp_exec(cpu, &in);
+        result = interp_exec(cpu, decode_cached(raw, cpu->isa_ext));
     } else {
         result = take_fault(cpu);
     }
