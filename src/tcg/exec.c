@@ -1,6 +1,9 @@
 /*
  * The dispatcher: finds or makes the code for a pc, enters it, and deals with why it came back.
  */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +18,11 @@ enum { SLICE = 8192, SAMPLE_EVERY = 64, SAMPLE_INSNS = 64 };
 static bool host_can_translate(void)
 {
 #if defined(__x86_64__)
+    /* clang 14 does not know "lzcnt" by name: CPUID 80000001h, ECX bit 5. */
+    unsigned a, b, c = 0, d;
+    bool lzcnt = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 5);
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
+           __builtin_cpu_supports("bmi2") && lzcnt && __builtin_cpu_supports("popcnt");
 #else
     return false;
 #endif
