@@ -20,10 +20,6 @@ void sbi_ecall(struct cpu *cpu)
     cpu->pc += 4;
 }
 
-void code_page_written(struct ram *ram, gpa_t page)
-{
-}
-
 void bql_lock(void)
 {
 }
@@ -40,6 +36,14 @@ bool bql_held(void)
 struct cpu *cpu_current(void)
 {
     return fx.cpu;
+}
+
+void cpu_exclusive_begin(struct machine *m, struct cpu *self)
+{
+}
+
+void cpu_exclusive_end(struct machine *m, struct cpu *self)
+{
 }
 
 void fixture_setup(void)
