@@ -4,6 +4,7 @@
  */
 #include "tcg/csr.h"
 #include "tcg/exec_insn.h"
+#include "tcg/fp.h"
 #include "tcg/helpers.h"
 #include "weft/log.h"
 
@@ -63,6 +64,40 @@ static void *status_access(struct cpu *cpu, const struct insn *in)
     return (void *)LIGHT_DONE;
 }
 
+/* fflags, frm, fcsr: the flags are in the live MXCSR besides cpu->fflags. */
+static void *fp_status_access(struct cpu *cpu, const struct insn *in)
+{
+    uint32_t live;
+    if ((cpu->mstatus & MSTATUS_FS) != MSTATUS_FS || cpu->frm > 3) {
+        return (void *)LIGHT_FULL;
+    }
+    __asm__ volatile("stmxcsr %0" : "=m"(live));
+    unsigned shift = in->imm == CSR_FRM ? 5 : 0, mask = in->imm == CSR_FFLAGS ? 31 : in->imm == CSR_FRM ? 7 : 255;
+    uint32_t all = (uint32_t)cpu->frm << 5 | cpu->fflags | fp_flags_of_mxcsr(live);
+    uint64_t operand = in->op >= OP_CSRRWI ? in->rs1 : cpu->x[in->rs1], old = all >> shift & mask, v;
+    if (in->op == OP_CSRRW || in->op == OP_CSRRWI) {
+        v = operand & mask;
+    } else if (in->op == OP_CSRRS || in->op == OP_CSRRSI) {
+        v = (old | operand) & mask;
+    } else {
+        v = old & ~operand;
+    }
+    if (v != old) {
+        uint32_t next = (uint32_t)((all & ~(mask << shift)) | v << shift);
+        if (next >> 5 > 3) {
+            return (void *)LIGHT_FULL;
+        }
+        cpu->fflags = next & 31;
+        cpu->frm = (uint8_t)(next >> 5);
+        live = fp_mxcsr(cpu->frm);
+        __asm__ volatile("ldmxcsr %0" : : "m"(live));
+    }
+    if (in->rd) {
+        cpu->x[in->rd] = old;
+    }
+    return (void *)LIGHT_DONE;
+}
+
 void *tcg_light_insn(struct cpu *cpu, const struct insn *in, uint32_t info)
 {
     if (log_on(LOG_INT)) {
@@ -75,6 +110,6 @@ void *tcg_light_insn(struct cpu *cpu, const struct insn *in, uint32_t info)
     case OP_SRET:
         return supervisor_return(cpu, in);
     default:
-        return status_access(cpu, in);
+        return in->imm <= CSR_FCSR ? fp_status_access(cpu, in) : status_access(cpu, in);
     }
 }

@@ -47,7 +47,6 @@ static void save_state(struct x64 *e)
     }
     x64_store(e, cpu_field(CPU_DISP(budget)), R14);
     mxcsr(e, false, CPU_DISP(guest_mxcsr));
-    mxcsr(e, true, CPU_DISP(host_mxcsr));
 }
 
 static void load_state(struct x64 *e)
@@ -72,7 +71,9 @@ static void call_c(struct x64 *e, const void *fn)
     x64_rr(e, false, 0xff, 2, RAX);
 }
 
-/* rax, edx, rcx = arguments 2 to 4 of fn(cpu, ...); returns rax; guest state is in memory during the call. */
+/* rax, edx, rcx = arguments 2 to 4 of fn(cpu, ...); returns rax; guest state is in memory during the call. What the
+ * helper does to the flags of MXCSR does not matter: guest_mxcsr is loaded again. It may run in the guest's rounding
+ * mode, which only FP arithmetic would notice, and the interpreter's sets its own. */
 static const uint8_t *full_call(struct x64 *e, const void *fn)
 {
     const uint8_t *at = e->p;
@@ -156,6 +157,7 @@ static void enter_and_exit(struct x64 *e, struct codecache *cc, struct stubs *s)
     s->exit = e->p;
     save_state(e);
     const uint8_t *tail = e->p;
+    mxcsr(e, true, CPU_DISP(host_mxcsr));
     x64_alu_imm(e, true, ALU_ADD, RSP, 8);
     for (unsigned i = COUNT(callee_saved); i-- > 0;) {
         x64_pop(e, callee_saved[i]);
@@ -163,6 +165,7 @@ static void enter_and_exit(struct x64 *e, struct codecache *cc, struct stubs *s)
     x64_ret(e);
 
     uint8_t *leave = e->p;
+    x64_lea(e, RBP, x64_at(RDI, 128));
     x64_load(e, RSP, x64_at(RDI, (int32_t)offsetof(struct cpu, host_sp)));
     x64_mov32(e, RAX, RSI);
     x64_jmp_to(e, tail);

@@ -291,6 +291,39 @@ static void from_int(struct tr *t, bool is64, bool is_unsigned, bool d)
     fput(t, in->rd, 0, !d);
 }
 
+/* Unsigned 64-bit source: the host's signed conversion serves while the top bit is clear. */
+static void from_unsigned(struct tr *t, bool d)
+{
+    struct fixup f = {0};
+    unsigned first = t->num_cold;
+    int s = tr_src(t, t->in.rs1, RAX);
+    x64_test(&t->e, true, s, s);
+    to_cold(t, &f, CC_S);
+    from_int(t, true, false, d);
+    done(t, first);
+}
+
+/* To an unsigned integer, toward zero: 0 <= x < 2^63 (2^32) by the signed conversion; anything else is told by the
+ * bits of the operand before it can raise a wrong flag. */
+static void to_unsigned(struct tr *t, bool is64)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    struct fixup f = {0};
+    unsigned first = t->num_cold;
+    int a = fsrc(t, in->rs1, 1);
+    x64_vex(e, PP_66, 1, true, 0x7e, a, 0, RAX); /* vmovq rax, xmm */
+    x64_imm(e, RCX, is64 ? 0x43e0000000000000 : 0x41f0000000000000);
+    x64_alu(e, true, ALU_CMP, RAX, RCX);
+    to_cold(t, &f, CC_AE);
+    x64_vex(e, PP_F2, 1, true, 0x2c, RAX, 0, a);
+    if (!is64) {
+        x64_movsxd(e, RAX, RAX);
+    }
+    tr_put(t, in->rd, RAX);
+    done(t, first);
+}
+
 static void between(struct tr *t, bool to_double)
 {
     const struct insn *in = &t->in;
@@ -465,6 +498,20 @@ static bool float_convert(struct tr *t)
             return false;
         }
         from_int(t, in->op == OP_FCVT_D_L || in->op == OP_FCVT_S_L, in->op == OP_FCVT_S_WU, in->op == OP_FCVT_D_L);
+        return true;
+    case OP_FCVT_D_LU:
+    case OP_FCVT_S_LU:
+        if (!dynamic) {
+            return false;
+        }
+        from_unsigned(t, in->op == OP_FCVT_D_LU);
+        return true;
+    case OP_FCVT_WU_D:
+    case OP_FCVT_LU_D:
+        if (in->rm != 1) {
+            return false;
+        }
+        to_unsigned(t, in->op == OP_FCVT_LU_D);
         return true;
     case OP_FCVT_S_D:
         if (!dynamic) {

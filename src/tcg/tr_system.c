@@ -139,6 +139,10 @@ bool tr_system(struct tr *t)
         if (plain(t)) {
             return true;
         }
+        if (in->imm >= 1 && in->imm <= 3) { /* fflags, frm, fcsr */
+            light(t);
+            return true;
+        }
         if (in->imm != CSR_SSTATUS) {
             return false;
         }
