@@ -104,16 +104,9 @@ void cluster_finish(struct cluster *c, int status, int lost, const char *sentenc
     c->config.ops->on_end(c->config.opaque, status, lost, sentence);
 }
 
-void cluster_rank_lost(struct cluster *c, unsigned rank, const char *why)
+/* Names the lost rank, here and to the others, so that all say the same. */
+static void tell_loss(struct cluster *c, unsigned rank, const char *why)
 {
-    if (c->lost >> rank & 1) {
-        return;
-    }
-    c->lost |= 1ull << rank;
-    cluster_locks_dead(c, c->lost);
-    if (c->ended) {
-        return;
-    }
     const struct member *m = &c->config.members->member[rank];
     struct message end = {.header = message_header(MSG_END, c->self, 0)};
     end.body.end.status = 1;
@@ -127,6 +120,19 @@ void cluster_rank_lost(struct cluster *c, unsigned rank, const char *why)
         }
     }
     cluster_finish(c, 1, (int)rank, end.body.end.reason);
+}
+
+void cluster_rank_lost(struct cluster *c, unsigned rank, const char *why)
+{
+    if (c->lost >> rank & 1) {
+        return;
+    }
+    c->lost |= 1ull << rank;
+    if (!c->ended) {
+        tell_loss(c, rank, why);
+    }
+    /* After the sentence that names the rank: this one may now find itself in the smaller part. */
+    cluster_locks_dead(c, c->lost);
 }
 
 /* ---- receiving ---- */

@@ -389,6 +389,10 @@ uint64_t directory_deadline(const struct directory *d)
 struct dir_view directory_view(const struct directory *d, uint64_t page)
 {
     const struct entry *e = dir_entry((struct directory *)d, page);
-    return (struct dir_view){
-        .holders = e->holders, .exclusive = e->exclusive, .hot = e->hot, .busy = e->active || e->head, .heat = e->heat};
+    return (struct dir_view){.holders = e->holders,
+                             .exclusive = e->exclusive,
+                             .hot = e->hot,
+                             .busy = e->active || e->head,
+                             .heat = e->heat,
+                             .moves = e->moves};
 }
