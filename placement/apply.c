@@ -24,34 +24,12 @@ uint64_t stripe_bytes(uint64_t len, uint64_t page_size)
 
 bool node_is_striped(const struct plan_node *n)
 {
-    if (n->policy != PMEM_INTERLEAVE) {
-        return false;
-    }
-    bitmap_for_each(x, &n->host_nodes)
-    {
-        if (n->weight[x] > 1) {
-            return true;
-        }
-    }
-    return false;
+    return n->policy == PMEM_INTERLEAVE && n->cycle_len > 0;
 }
 
 int stripe_node(const struct plan_node *n, uint64_t stripe)
 {
-    uint64_t total = 0;
-    bitmap_for_each(x, &n->host_nodes)
-    {
-        total += n->weight[x];
-    }
-    uint64_t at = stripe % total;
-    bitmap_for_each(x, &n->host_nodes)
-    {
-        if (at < n->weight[x]) {
-            return x;
-        }
-        at -= n->weight[x];
-    }
-    return -1;
+    return n->cycle[stripe % n->cycle_len];
 }
 
 void host_nodes_to_os(const struct host_shape *host, const struct bitmap *nodes, struct bitmap *os)

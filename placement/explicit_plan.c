@@ -70,6 +70,7 @@ static bool memory_tell(struct plan *plan, const struct host_shape *host, const 
         n->policy = e->mem_policy[g];
         bitmap_zero(&n->host_nodes);
         memset(n->weight, 0, sizeof(n->weight));
+        n->cycle_len = 0;
         bitmap_for_each(os, &e->mem[g])
         {
             bitmap_set(&n->host_nodes, (unsigned)host_node_by_os(host, 0, (unsigned)os));

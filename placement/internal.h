@@ -120,6 +120,7 @@ struct placement {
     void *watch_arg;
     /* supervision: (c) after placement_supervise_start, but for `deviated`, which the watcher alone writes */
     bool supervised, deviated;
+    char deviation[1000]; /* the sentence */
     char proof_file[512];
     placement_deviation_fn *deviation_cb;
     void *deviation_arg;

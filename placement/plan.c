@@ -364,6 +364,29 @@ static void weights_make(const struct host_shape *h, struct plan_node *n)
     }
 }
 
+/* Spreads each node's turns evenly over the cycle, so that every stretch of memory is near the weights. */
+static void cycle_make(struct plan_node *n)
+{
+    int credit[PLACE_MAX_HOST_NODES] = {0}, total = 0;
+    bool weighted = false;
+    bitmap_for_each(x, &n->host_nodes)
+    {
+        total += (int)n->weight[x];
+        weighted = weighted || n->weight[x] > 1;
+    }
+    n->cycle_len = weighted && total <= PLACE_MAX_CYCLE ? (unsigned)total : 0;
+    for (unsigned s = 0; s < n->cycle_len; s++) {
+        int best = -1;
+        bitmap_for_each(x, &n->host_nodes)
+        {
+            credit[x] += (int)n->weight[x];
+            best = best < 0 || credit[x] > credit[best] ? x : best;
+        }
+        credit[best] -= total;
+        n->cycle[s] = (uint16_t)best;
+    }
+}
+
 static void memory_place(struct maker *m, unsigned i)
 {
     const struct guest_node *g = &m->guest->node[i];
@@ -394,6 +417,7 @@ static void memory_place(struct maker *m, unsigned i)
         }
         n->mem_node = bitmap_next(&n->host_nodes, 0);
         weights_make(m->host, n);
+        cycle_make(n);
         snprintf(n->reason, sizeof(n->reason), "%s",
                  m->host->bandwidth_mbs != NULL ? "memory over all nodes, weighted by their bandwidth"
                                                 : "memory over all nodes in turn");

@@ -71,14 +71,14 @@ static void watched(void *arg, const struct proof *proof)
     struct placement *p = arg;
     proof_write(p, proof);
     if (proof->ok) {
-        p->deviated = false;
+        p->deviated = p->deviated && p->strict; /* strict: once is for ever */
     } else if (!p->deviated) {
-        char text[1000];
         p->deviated = true; /* told once until it is in order again */
-        sentence_make(proof, text, sizeof(text));
-        log_warn("%s", text);
+        sentence_make(proof, p->deviation, sizeof(p->deviation));
         if (p->strict && p->deviation_cb != NULL) {
-            p->deviation_cb(p->deviation_arg, text);
+            p->deviation_cb(p->deviation_arg, p->deviation);
+        } else {
+            log_warn("%s", p->deviation);
         }
     }
 }
@@ -153,5 +153,9 @@ bool placement_supervise_start(struct placement *p, const struct machine_config 
 bool placement_supervise_end(struct placement *p, struct error *err)
 {
     placement_control_close(p);
-    return placement_verify_every(p, 0, false, NULL, NULL, err) && (!p->supervised || look(p, p->watch_exact, err));
+    bool stopped = placement_verify_every(p, 0, false, NULL, NULL, err);
+    if (p->strict && p->deviated) {
+        return error_set(err, "%s", p->deviation);
+    }
+    return stopped && (!p->supervised || look(p, p->watch_exact, err));
 }

@@ -319,10 +319,10 @@ static void hash_make(struct one_host *o)
     uint64_t h = 14695981039346656037ull;
     for (unsigned i = o->first_node; i < s->num_nodes; i++) {
         const struct host_node *n = &s->node[i];
-        /* A kernel update changes the capacity by some pages; that is not another machine. */
-        uint64_t key[4] = {n->os_index, (n->capacity + (128ull << 20)) >> 28, n->num_cores, n->num_pus};
+        /* Balloons and kernel updates change the capacity, a cpuset what is allowed: still the same machine. */
+        unsigned magnitude = n->capacity == 0 ? 0 : 64 - (unsigned)__builtin_clzll(n->capacity - 1);
+        uint32_t key[3] = {n->os_index, magnitude, n->num_pus + n->pus_offline};
         h = fnv1a(h, key, sizeof(key));
-        h = fnv1a(h, n->pus.w, sizeof(n->pus.w));
     }
     h = fnv1a(h, o->slit, sizeof(double) * o->num_nodes * o->num_nodes);
     snprintf(s->host[o->host].hash, sizeof(s->host[o->host].hash), "%016llx", (unsigned long long)h);

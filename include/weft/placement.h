@@ -32,6 +32,7 @@
 #include "weft/error.h"
 
 enum {
+    PLACE_MAX_CYCLE = 1024,
     PLACE_MAX_HOST_NODES = 256,
     PLACE_MAX_HOSTS = 32,
     PLACE_MAX_PAGE_SIZES = 4,
@@ -210,9 +211,11 @@ struct plan_node {
     int mem_node; /* host node of the memory (the first of several), -1: none */
     enum place_mem_policy policy;
     struct bitmap host_nodes;              /* indexes into host_shape.node[], all of one host */
-    unsigned weight[PLACE_MAX_HOST_NODES]; /* interleave by bandwidth: pages in a row on each; 0 = not used */
-    bool told;                             /* as the operator named it */
-    bool overcommitted;                    /* does not fit into what is there */
+    unsigned weight[PLACE_MAX_HOST_NODES]; /* interleave by bandwidth: share of each; 0 = not used */
+    unsigned cycle_len;                    /* > 0: stripe s is on host node cycle[s % cycle_len] */
+    uint16_t cycle[PLACE_MAX_CYCLE];
+    bool told;          /* as the operator named it */
+    bool overcommitted; /* does not fit into what is there */
     char reason[160];
 };
 

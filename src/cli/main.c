@@ -9,7 +9,7 @@ static void usage(FILE *out)
 {
     fprintf(out, "Usage: weft VERB [options]\n\nOne guest machine, woven across the NUMA nodes of a host.\n\nVerbs:\n");
     for (const struct verb *v = verbs; v->name; v++) {
-        fprintf(out, "  %-8s %s\n", v->name, v->summary);
+        fprintf(out, "  %-10s %s\n", v->name, v->summary);
     }
     fprintf(out, "\nweft VERB --help tells more; weft --version prints the version.\n");
 }

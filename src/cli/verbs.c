@@ -5,5 +5,7 @@
 const struct verb verbs[] = {
     {"run", "runs a guest; takes QEMU's options", verb_run},
     {"plan", "shows where a guest would be placed, why, and at what cost", verb_plan},
+    {"placement", "asks or changes the placement of a running guest", verb_placement},
+    {"proof", "compares proofs of placement", verb_proof},
     {NULL, NULL, NULL},
 };

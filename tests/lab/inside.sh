@@ -1,0 +1,144 @@
+# Runs in the lab host (busybox): starts weft with a riscv64 guest, lets the outside reader judge.   inside.sh SCENARIO
+failed=0
+guest="-bios none -kernel pattern.elf -serial file:console"
+
+note() { echo "-- $*"; }
+fail() { echo "FAILED: $*"; failed=1; }
+
+# nodes N CPUS: -smp, -m, -object, -numa for N guest nodes of CPUS vCPUs and 16 MiB, touched before the start
+nodes() {
+    machine="-smp $(($1 * $2)) -m $(($1 * 16))M"
+    n=0
+    while [ $n -lt "$1" ]; do
+        machine="$machine -object memory-backend-ram,id=m$n,size=16M,prealloc=on"
+        machine="$machine -numa node,nodeid=$n,memdev=m$n,cpus=$((n * $2))-$((n * $2 + $2 - 1))"
+        n=$((n + 1))
+    done
+}
+
+# start PLACE [OPTION...]: runs weft in the background and waits until the guest works
+start() {
+    place=$1 && shift
+    rm -f console report proof.json
+    # shellcheck disable=SC2086
+    weft run $machine $guest --place "$place" --json --proof proof.json "$@" </dev/null 2>report &
+    pid=$!
+    i=0
+    while ! grep -q 0 console 2>/dev/null && [ $i -lt 200 ] && kill -0 $pid 2>/dev/null; do
+        i=$((i + 1)) && sleep 0.1
+    done
+}
+
+stop() {
+    grep -q BAD console && fail "the guest found wrong data"
+    kill $pid 2>/dev/null
+    wait $pid
+    code=$?
+}
+
+# judge NAME: the outside reader's verdict on the running weft
+judge() {
+    if outside check $pid report >verdict 2>&1; then
+        tail -n 1 verdict
+    else
+        cat verdict && grep "^weft:" report
+        fail "$1"
+    fi
+}
+
+policies() {
+    nodes 4 1
+    explicit="vcpu 0 6; vcpu 1 4-5; vcpu 2 0; vcpu 3 3; node 0 bind 3; node 1 preferred 2; node 2 interleave 0-1; node 3 restrictive 1-2; emulator 7"
+    for place in "" match match,distinct=on,bind=pu pack spread,bind=pu interleave "$explicit" none; do
+        note "${place:-(default)}"
+        start "$place" --strict --verify every=1s,exact
+        judge "$place"
+        stop
+    done
+}
+
+memoryless() {
+    nodes 3 2
+    for place in match pack spread interleave; do
+        note "memoryless and CPU-less nodes: $place"
+        start "$place" --strict --verify start,exact
+        judge "$place"
+        stop
+    done
+    note "what cannot be is refused"
+    for wrong in "node 0 bind 1" "node 0 bind 7" "vcpu 0 40"; do
+        # shellcheck disable=SC2086
+        weft run $machine $guest --place "$wrong" </dev/null 2>sentence && fail "$wrong was taken"
+        cat sentence
+    done
+}
+
+hmat() {
+    nodes 2 2
+    weft plan $machine --place match >plan
+    grep -q "distances from HMAT" plan || { cat plan; fail "the HMAT was not used"; }
+    for place in match interleave,overcommit=on; do
+        note "HMAT: $place"
+        start "$place" --strict --verify start,exact
+        judge "$place"
+        grep -q '"host_nodes": "2"' report && fail "memory was put on the slow node"
+        stop
+    done
+}
+
+injected() {
+    nodes 4 1
+    note "a page moved behind weft's back"
+    start "spread" --strict --verify every=500ms,exact
+    judge "before the page is moved"
+    outside move $pid report 2 || fail "no page was moved"
+    outside check $pid report >/dev/null && fail "the outside reader did not see the moved page"
+    sleep 3
+    kill -0 $pid 2>/dev/null && fail "weft still runs with a page that is not where the plan says"
+    stop
+    [ $code -eq 1 ] || fail "strict ended with $code"
+    grep "deviates" report || { cat report; fail "the page is not named"; }
+    note "a thread's affinity changed"
+    start "spread" --strict --verify every=500ms,exact
+    outside pin $pid "CPU 2/TCG" 0 || fail "not pinned"
+    sleep 3
+    kill -0 $pid 2>/dev/null && fail "weft still runs with a thread that is not where the plan says"
+    stop
+    [ $code -eq 1 ] || fail "strict ended with $code"
+    grep "CPU 2/TCG" report | grep "deviates" || fail "the thread is not named"
+    note "the same without --strict: told, and mended by rebalance"
+    start "spread" --verify every=500ms,exact --control ctl
+    outside move $pid report 2
+    outside pin $pid "CPU 2/TCG" 0
+    sleep 2
+    kill -0 $pid 2>/dev/null || fail "weft ended although it is not strict"
+    grep -q "deviates" report || fail "not told"
+    weft placement ctl rebalance 2>/dev/null | tail -n 1
+    judge "after rebalance"
+    stop
+}
+
+moving() {
+    nodes 4 1
+    start "vcpu 0-3 0-1; node 0-3 bind 0; emulator 0" --control ctl
+    judge "before"
+    for place in spread "vcpu 0-3 6-7; node 0-3 bind 3" interleave match pack; do
+        note "re-placed under load: $place"
+        weft placement ctl set "$place" 2>/dev/null | tail -n 1 | tee moved
+        grep -q '"ok":true' moved || fail "$place"
+        weft placement ctl verify exact | grep -q '"drift_pages":0' || fail "weft's own proof deviates"
+        weft placement ctl show >shown
+        # The outside reader takes the new plan and the proof of the same moment.
+        weft placement ctl verify exact >proved
+        { sed 's/}$//' shown | tr -d '\n' && printf ',' && sed 's/^{//' proved; } >report
+        judge "$place"
+        before=$(wc -c <console)
+        sleep 1
+        [ "$(wc -c <console)" -gt "$before" ] || fail "the guest does not go on"
+    done
+    stop
+}
+
+"$1"
+[ $failed -eq 0 ] && echo "$1: passed"
+exit $failed
