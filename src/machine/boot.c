@@ -80,11 +80,11 @@ static bool put(struct machine *m, gpa_t at, const void *data, uint64_t size, co
                 struct error *err)
 {
     if (size > 0 && !ram_dma_write(&m->ram, at, data, size)) {
-        return error_set(err,
-                         "%s %s: needs guest memory from 0x%llx to 0x%llx, and the guest has 0x%llx to 0x%llx; give it "
-                         "more with -m",
+        const char *way_out =
+            at < m->ram.base ? "link it to lie at 0x80000000 or above" : "give the guest more with -m";
+        return error_set(err, "%s %s: needs guest memory from 0x%llx to 0x%llx, and the guest has 0x%llx to 0x%llx; %s",
                          option, path, (unsigned long long)at, (unsigned long long)(at + size),
-                         (unsigned long long)m->ram.base, (unsigned long long)(m->ram.base + m->ram.size));
+                         (unsigned long long)m->ram.base, (unsigned long long)(m->ram.base + m->ram.size), way_out);
     }
     return true;
 }
