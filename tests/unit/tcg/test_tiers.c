@@ -258,7 +258,8 @@ static void set_up(uint64_t seed, uint8_t priv, bool paged)
     c->mtvec = HANDLER_AT;
     c->mcounteren = c->scounteren = 7;
     c->menvcfg = c->senvcfg = 0xf0;
-    c->mstatus |= (seed & 2 ? MSTATUS_FS | MSTATUS_SD : 1ull << 13) | MSTATUS_SUM;
+    c->mstatus |= (seed / 2 % 4) << 13 | MSTATUS_SUM; /* FS: Off, Initial, Clean, Dirty */
+    c->mstatus |= seed / 2 % 4 == 3 ? MSTATUS_SD : 0;
     c->pmpcfg[0] = 0x1f;
     c->pmpaddr[0] = (1ull << 54) - 1;
     c->priv = priv;
