@@ -28,6 +28,7 @@ struct peer {
     void *monitor[TRAFFIC_CLASSES];
     bool ready[TRAFFIC_CLASSES];
     bool lost, told, remote;
+    unsigned admitted; /* of its connections to us, by key */
     char key[TRANSPORT_KEY];
 };
 
@@ -269,7 +270,10 @@ static void answer_zap(struct zmq_transport *z)
         char key[TRANSPORT_KEY];
         zmq_z85_encode(key, (const uint8_t *)part[6], 32);
         for (unsigned r = 0; r < z->base.ranks; r++) {
-            known = known || (z->peer[r].remote && !strcmp(z->peer[r].key, key));
+            if (z->peer[r].remote && !strcmp(z->peer[r].key, key)) {
+                known = true;
+                z->peer[r].admitted++;
+            }
         }
     }
     zmq_send(z->zap, "1.0", 3, ZMQ_SNDMORE);
@@ -346,7 +350,7 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Returns a rank that is not connected yet, or -1. */
+/* Returns a rank that is not connected yet, or -1. Both ways: a peer cannot finish without our answer about its key. */
 static int missing(const struct zmq_transport *z)
 {
     for (unsigned r = 0; r < z->base.ranks; r++) {
@@ -354,6 +358,9 @@ static int missing(const struct zmq_transport *z)
             if (!z->peer[r].ready[c]) {
                 return (int)r;
             }
+        }
+        if (r != z->base.self && z->peer[r].remote && z->peer[r].admitted < TRAFFIC_CLASSES) {
+            return (int)r;
         }
     }
     return -1;
