@@ -2,12 +2,13 @@
 # The Debian packages that each command needs on this machine.  Needs common.sh.
 # shellcheck disable=SC2034  # the lists are the callers'
 
+# The cross compiler makes the bare-metal guests, which are what a demo without a network has.
 PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config libhwloc-dev libnuma-dev libzmq3-dev libjansson-dev
-    libfdt-dev libopenmpi-dev openmpi-bin check)
+    libfdt-dev libopenmpi-dev openmpi-bin check gcc-riscv64-linux-gnu)
 # To fetch and pack the real guest, and to show where it is placed.
 PACKAGES_GUEST=(debian-archive-keyring ca-certificates xz-utils cpio kmod binutils-riscv64-linux-gnu numactl util-linux)
-# The bare-metal guests and their oracle, the second compiler, the lab host.
-PACKAGES_TEST=(clang libclang-rt-14-dev gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-system-misc
+# The oracle, the second compiler, the lab host.
+PACKAGES_TEST=(clang libclang-rt-14-dev libc6-dev-riscv64-cross qemu-system-misc
     qemu-system-x86 opensbi u-boot-qemu jq shellcheck clang-format iproute2)
 PACKAGES_LAB=(qemu-system-x86 numactl)
 
