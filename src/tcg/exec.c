@@ -343,7 +343,7 @@ static enum cpu_exit run(struct cpu *cpu, uint64_t quantum)
             if (atomic_load_explicit(&cpu->hart_state, memory_order_relaxed) != HART_STARTED) {
                 return CPU_EXIT_HALTED;
             }
-            look = (atomic_load_explicit(&cpu->mip, memory_order_relaxed) & cpu->mie) != 0 ||
+            look = ((atomic_load_explicit(&cpu->mip, memory_order_relaxed) | cpu->mvip) & cpu->mie) != 0 ||
                    atomic_load_explicit(&cpu->exit_request, memory_order_relaxed);
             break;
         default:

@@ -16,7 +16,7 @@ static void *code_at_pc(struct cpu *cpu)
 
 static bool interrupt_may_wait(struct cpu *cpu)
 {
-    return (atomic_load_explicit(&cpu->mip, memory_order_relaxed) & cpu->mie) != 0;
+    return ((atomic_load_explicit(&cpu->mip, memory_order_relaxed) | cpu->mvip) & cpu->mie) != 0;
 }
 
 static void *environment_call(struct cpu *cpu)
