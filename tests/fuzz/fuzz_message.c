@@ -1,0 +1,196 @@
+/*
+ * What a hostile or broken peer can say. The first byte chooses: the input is one message as it came from the wire, or
+ * a list of messages with good headers, so that the state machines behind the parser are reached. Nothing may crash,
+ * assert, or read outside; whatever is refused is refused with a sentence. Local threads ask for pages and locks in
+ * between.
+ *
+ * usage: fuzz_message SECONDS SEED    (libFuzzer brings its own main)
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "weft/directory.h"
+#include "weft/lockservice.h"
+
+enum { RANKS = 3, PAGES = 6, SESSION = 5 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct dir_actions pages;
+static struct lock_actions locks;
+static const struct msg_context context = {.self = 0, .ranks = RANKS, .session = SESSION, .pages = PAGES};
+
+/* Carries out what the directory asks of its users: everyone comes down at once. */
+static void answer_takes(struct directory *d, uint64_t now)
+{
+    uint64_t taken[16];
+    unsigned n = 0;
+    for (unsigned i = 0; i < pages.count && n < 16; i++) {
+        if (pages.at[i].kind == DIR_TAKE) {
+            taken[n++] = pages.at[i].page;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        pages.count = 0;
+        directory_taken(d, now, taken[i], true, &pages);
+    }
+}
+
+struct input {
+    const uint8_t *at;
+    size_t left;
+};
+
+static uint8_t next_byte(struct input *in)
+{
+    if (!in->left) {
+        return 0;
+    }
+    in->left--;
+    return *in->at++;
+}
+
+static void give(struct directory *d, struct lock_service *s, uint64_t now, const struct message *m)
+{
+    unsigned type = m->header.type;
+    if (type <= MSG_OP_REPLY) {
+        struct page_message p = {.header = m->header, .body = m->body.page};
+        pages.count = 0;
+        directory_message(d, now, &p, &pages);
+        answer_takes(d, now);
+    } else if (type <= MSG_LOCK_REPORT_END) {
+        struct lock_message l = {.header = m->header, .body = m->body.lock};
+        locks.count = 0;
+        lock_service_message(s, now, &l, &locks);
+    }
+}
+
+/* Small fields come from few values, so that messages meet the state they speak of. */
+static void fill(struct message *m, struct input *in)
+{
+    uint8_t bytes[sizeof(union msg_body)] = {0};
+    size_t n = m->header.size - sizeof(m->header);
+    for (size_t i = 0; i < n && i < 64; i++) {
+        bytes[i] = next_byte(in);
+    }
+    memcpy(&m->body, bytes, n);
+    if (m->header.type <= MSG_OP_REPLY) {
+        m->body.page.page %= PAGES + 1;
+    } else if (m->header.type <= MSG_LOCK_REPORT_END) {
+        m->body.lock.dead &= 6;
+        m->body.lock.name[1] = '\0';
+        m->body.lock.name[0] = m->header.type == MSG_LOCK_REPORT_END ? '\0' : (char)('a' + (m->body.lock.name[0] & 3));
+    }
+}
+
+static void one_of_ours(struct directory *d, struct lock_service *s, uint64_t now, uint8_t what)
+{
+    pages.count = locks.count = 0;
+    if (what & 1) {
+        directory_acquire(d, now, what / 4 % PAGES, what & 2 ? PAGE_WRITE : PAGE_READ, 0, 1, &pages);
+        answer_takes(d, now);
+    } else {
+        lock_service_acquire(s, now, (unsigned)(what / 4 % 2), what & 2 ? LOCK_EXCLUSIVE : LOCK_SHARED, 1, &locks);
+        for (unsigned i = 0; i < locks.count; i++) {
+            if (locks.at[i].kind == LOCK_GRANTED) {
+                static struct lock_actions more;
+                more.count = 0;
+                lock_service_release(s, now, (unsigned)(what / 4 % 2), what & 2 ? LOCK_EXCLUSIVE : LOCK_SHARED, &more);
+            }
+        }
+    }
+}
+
+static void converse(struct input *in)
+{
+    static const struct home_range ranges[RANKS] = {{0, 2, 0}, {2, 2, 1}, {4, 2, 2}};
+    struct directory_config dc = {.ranks = RANKS, .num_ranges = RANKS, .ranges = ranges, .hold_ns = 50, .hot_ns = 1000};
+    dc.hot_transfers = 4;
+    dc.prefetch_depth = 2;
+    struct lock_service_config lc = {.ranks = RANKS, .lease_ns = 1000000, .margin_ns = 10};
+    struct directory *d = directory_create(&dc);
+    struct lock_service *s = lock_service_create(&lc, 1);
+    lock_service_open(s, "a");
+    lock_service_open(s, "b");
+    uint64_t now = 1;
+    for (unsigned rounds = 0; in->left && rounds < 200; rounds++) {
+        uint8_t first = next_byte(in);
+        now += first;
+        if (first % 4 == 0) {
+            one_of_ours(d, s, now, next_byte(in));
+            continue;
+        }
+        struct message m = {0}, out;
+        const uint8_t *page;
+        unsigned type = MSG_GET + next_byte(in) % (MSG_LOCK_REPORT_END - MSG_GET + 1);
+        m.header = message_header((enum msg_type)type, 1 + first / 4 % 2, 0);
+        m.header.session = SESSION;
+        fill(&m, in);
+        uint8_t wire[sizeof(m) + MSG_PAGE_SIZE] = {0};
+        memcpy(wire, &m, m.header.size);
+        bool with_page = type == MSG_GRANT && m.body.page.grant.data == GRANT_PAGE;
+        if (!message_invalid(wire, m.header.size + (with_page ? MSG_PAGE_SIZE : 0), &context, &out, &page)) {
+            give(d, s, now, &out);
+        }
+        if (directory_deadline(d) <= now) {
+            pages.count = 0;
+            directory_tick(d, now, &pages);
+            answer_takes(d, now);
+        }
+    }
+    directory_destroy(&d);
+    lock_service_destroy(&s);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!size) {
+        return 0;
+    }
+    if (data[0] & 1) {
+        struct message out;
+        const uint8_t *page;
+        /* A copy of the exact length, so that a read behind it is seen. */
+        uint8_t *copy = malloc(size);
+        assert(copy);
+        memcpy(copy, data + 1, size - 1);
+        const char *wrong = message_invalid(copy, size - 1, &context, &out, &page);
+        assert(wrong || (out.header.size <= size - 1 && (!page || page + MSG_PAGE_SIZE == copy + size - 1)));
+        free(copy);
+    } else {
+        struct input in = {.at = data + 1, .left = size - 1};
+        converse(&in);
+    }
+    return 0;
+}
+
+#ifndef WEFT_LIBFUZZER
+int main(int argc, char **argv)
+{
+    double seconds = argc > 1 ? atof(argv[1]) : 2;
+    uint64_t state = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, runs = 0;
+    clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
+    static uint8_t data[2048];
+    while (clock() < end) {
+        uint64_t start = state;
+        size_t size = 1 + state % sizeof(data);
+        for (size_t i = 0; i < size; i++) {
+            state = state * 6364136223846793005ull + 1442695040888963407ull;
+            data[i] = (uint8_t)(state >> 56);
+        }
+        if (runs % 8) {
+            data[0] &= 0xfe; /* the conversation is the larger part */
+        }
+        if (getenv("WEFT_FUZZ_TRACE")) {
+            fprintf(stderr, "state %llu\n", (unsigned long long)start);
+        }
+        LLVMFuzzerTestOneInput(data, size);
+        runs++;
+    }
+    printf("%llu inputs\n", (unsigned long long)runs);
+    return 0;
+}
+#endif
