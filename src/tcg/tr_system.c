@@ -124,6 +124,29 @@ static bool interrupt_switch(struct tr *t)
     return true;
 }
 
+/* Reading frm and setting bits of fflags need not look at MXCSR, which would wait for the FPU: software floating point
+ * does both all the time. */
+static bool fp_status(struct tr *t)
+{
+    const struct insn *in = &t->in;
+    struct x64 *e = &t->e;
+    if (in->imm == 2 && in->op == OP_CSRRS && in->rs1 == 0) {
+        tr_fp_check(t);
+        int d = tr_dst(t, in->rd, RAX);
+        x64_rm(e, false, 0x0fb6, d, field(CPU_DISP(frm)));
+        tr_put(t, in->rd, d);
+        return true;
+    }
+    if (in->imm == 1 && in->op == OP_CSRRS && in->rd == 0) {
+        tr_fp_check(t);
+        x64_mov32(e, RAX, tr_src(t, in->rs1, RAX));
+        x64_alu_imm(e, false, ALU_AND, RAX, 31);
+        x64_rm(e, false, 0x08, RAX, field(CPU_DISP(fflags))); /* or [fflags], al */
+        return true;
+    }
+    return false;
+}
+
 bool tr_system(struct tr *t)
 {
     const struct insn *in = &t->in;
@@ -140,7 +163,9 @@ bool tr_system(struct tr *t)
             return true;
         }
         if (in->imm >= 1 && in->imm <= 3) { /* fflags, frm, fcsr */
-            light(t);
+            if (!fp_status(t)) {
+                light(t);
+            }
             return true;
         }
         if (in->imm != CSR_SSTATUS) {
