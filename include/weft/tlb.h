@@ -23,14 +23,18 @@
 struct cpu;
 
 enum {
-    TLB_BITS = 10,
+    TLB_BITS = 12,
     TLB_SIZE = 1 << TLB_BITS,
+    TLB_GROUPS = 64, /* a flush empties whole groups of entries, those in which something was entered */
+    TLB_GROUP_SIZE = TLB_SIZE / TLB_GROUPS,
     JC_BITS = 12,
     JC_SIZE = 1 << JC_BITS,
     CODE_PAGES_MAX = 1 << 15, /* ids of code pages alive at once */
     TLB_USER_POOL = 8,        /* address spaces whose tables are kept */
     TLB_CODE_IDS = 512,
-    TLB_SLOT_LIST = 64,
+    JC_LIST = 1024,
+    CODE_SEEN = 1024,
+    WRITE_FILTER_WORDS = 64,
 };
 
 #define TLB_TAG_NONE(i) ((uint64_t)((i) ^ 1) << GUEST_PAGE_BITS)
@@ -52,28 +56,44 @@ struct tlb_ctx {
 
     uint64_t satp; /* key: the satp value it belongs to (CTX_USER, CTX_SUM, CTX_MPRV) */
     enum tlb_ctx_kind kind;
-    uint8_t priv;       /* privilege of its data accesses: 0 U, 1 S, 3 M */
-    bool translate;     /* satp.MODE != Bare and priv < M */
-    bool has_nonglobal; /* CTX_SUPER: holds entries of PTEs without G */
-    bool filled;        /* something was entered since the last flush */
-    bool code_filled;   /* something was entered in jc or code_va */
-    uint64_t last_used;
+    uint8_t priv;          /* privilege of its data accesses: 0 U, 1 S, 3 M */
+    bool translate;        /* satp.MODE != Bare and priv < M */
+    bool code_filled;      /* something was entered in jc or code_va */
     unsigned num_code_ids; /* ids set in code_va since the last flush; > TLB_CODE_IDS = too many to list */
-    uint32_t code_ids[TLB_CODE_IDS];
+    unsigned num_jc;       /* entries of jc filled since the last flush; > JC_LIST = too many to list */
 
     /* ---- private to src/memory ---- */
-    bool stale;         /* must be flushed before it becomes current: a flush of another context only sets this */
-    bool code_stale;    /* the same for jc and code_va */
-    bool sum, mxr;      /* how its data accesses are judged; a change flushes it */
-    uint8_t user_bad;   /* value of (PTE & U) that forbids data accesses: 0, U, or another for none */
-    uint8_t read_bits;  /* PTE bits any of which admits loads: R, or R and X */
-    unsigned num_slots; /* first-level entries made since the last flush; > TLB_SLOT_LIST = too many to list */
-    uint16_t slot_list[TLB_SLOT_LIST];
-    /* Filters (a clear bit proves absence): physical pages granted write, by page number; virtual pages fetched from;
-     * regions of 2 MiB / 1 GiB in which a page larger than 4 KiB was used for data / for code. */
-    uint64_t write_filter[16], fetch_filter[16], large_filter[8], large_code_filter[8];
-    uint64_t huge_filter, huge_code_filter;
+    bool stale;      /* must be flushed before it becomes current: a flush of another context only sets this */
+    bool code_stale; /* the same for jc and code_va */
+    bool sum, mxr;   /* how its data accesses are judged; a change flushes it */
+    bool nonglobal;  /* CTX_SUPER: entries of PTEs without G were made in the upper half, or code of such was fetched */
+    /* Something was entered since the last flush at addresses with bit 63 clear / set; the same for code. A refill by
+     * the short path enters pages of the lower half without, of the upper half with G. */
+    bool half[2], code_half[2];
+    uint64_t groups; /* groups in which something was entered since the last flush */
+    /* PTE bits (bit 8: not RAM) under the mask must equal the wanted ones for the short refill; a mask of 0 wants 1. */
+    uint64_t read_mask, read_want, write_mask, write_want;
+    uint64_t last_used;
+    uint64_t write_filter[WRITE_FILTER_WORDS]; /* by host page: a clear bit proves that no write was granted */
+    /* Pages fetched from, by page number: the page | 2, or | 3 when also others were that share the place. 0 = none. */
+    uint64_t code_seen[CODE_SEEN];
+    uint32_t code_ids[TLB_CODE_IDS];
+    uint16_t jc_list[JC_LIST];
 };
+
+/* Enters a block in the jump cache; its page is known to code_va. Own thread. */
+static inline void tlb_jc_fill(struct tlb_ctx *ctx, uint64_t va, void *code)
+{
+    unsigned i = va >> 1 & (JC_SIZE - 1);
+    if (ctx->jc[i].va == 1) {
+        if (ctx->num_jc < JC_LIST) {
+            ctx->jc_list[ctx->num_jc] = (uint16_t)i;
+        }
+        ctx->num_jc += ctx->num_jc <= JC_LIST;
+    }
+    ctx->jc[i] = (struct jc_entry){.va = va, .code = code};
+    ctx->code_filled = true;
+}
 
 enum tlb_access {
     ACCESS_FETCH = 0,
@@ -105,10 +125,12 @@ void tlb_context_update(struct cpu *cpu);
  * jc and code_va of cpu->ctx for that page. Under CTX_MPRV a fetch is one of machine mode. */
 bool tlb_translate(struct cpu *cpu, gva_t va, enum tlb_access access, struct translation *out);
 
-/* The short part of the miss path, for generated code with live vector registers: true when the first level now holds
- * an entry that admits this access (ACCESS_LOAD, _STORE, _AMO) at va. False says nothing: take tlb_load, tlb_store or
- * tlb_translate then. Uses general registers only, calls no libc function, takes no lock, raises nothing. */
-bool tlb_refill(struct cpu *cpu, gva_t va, enum tlb_access access);
+/* The short part of the miss path, for generated code with live vector registers: the host address of va when the
+ * first level now holds an entry that admits a load / a store or AMO there. NULL says nothing: take tlb_load, tlb_store
+ * or tlb_translate then. Use general registers only, call no libc function, take no lock, raise nothing. The caller has
+ * checked that the access does not cross its page. */
+void *tlb_refill_read(struct cpu *cpu, gva_t va);
+void *tlb_refill_write(struct cpu *cpu, gva_t va);
 
 /* Exact access counting: while on, nothing enters the first level, so each access comes to tlb_load, tlb_store or
  * tlb_atomic_ptr and is counted in cpu->stats.mem_access. tlb_create turns it on when the machine's configuration says

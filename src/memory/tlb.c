@@ -1,137 +1,9 @@
+/* The hart's TLB as a whole: its making, fences, and the dropping of write rights. */
 #include "memory/tlb_l2.h"
 
 #include <assert.h>
-#include <string.h>
 #include <sys/mman.h>
 #include "weft/machine.h"
-
-/* ---- second level ---- */
-
-/* Forgets all names and entries: the names are used up. */
-static void names_reset(struct tlb_l2 *l2)
-{
-    memset(l2->t4k, 0, sizeof(l2->t4k));
-    memset(l2->t64k, 0, sizeof(l2->t64k));
-    memset(l2->t2m, 0, sizeof(l2->t2m));
-    memset(l2->t1g, 0, sizeof(l2->t1g));
-    memset(l2->pwc, 0, sizeof(l2->pwc));
-    memset(l2->asid_space, 0, sizeof(l2->asid_space));
-    l2->has_64k = l2->has_1g = false;
-    l2->next_space = l2->floor = 1;
-}
-
-static uint64_t name_new(struct tlb_l2 *l2)
-{
-    assert(l2->next_space <= UINT16_MAX);
-    return l2->next_space++;
-}
-
-uint64_t l2_space(struct tlb_l2 *l2, uint16_t asid)
-{
-    uint16_t *name = &l2->asid_space[asid];
-    if (*name < l2->floor) {
-        if (l2->next_space > UINT16_MAX) {
-            names_reset(l2);
-            l2->gspace = name_new(l2);
-        }
-        *name = (uint16_t)name_new(l2);
-    }
-    return *name;
-}
-
-/* Voids every name, and names the global mappings and the current ASID anew. */
-static void names_void(struct tlb_l2 *l2)
-{
-    l2->floor = l2->next_space;
-    if (l2->next_space + 2 > UINT16_MAX) {
-        names_reset(l2);
-    }
-    l2->has_64k = l2->has_1g = false;
-    l2->split = 0;
-    l2->gspace = name_new(l2);
-    l2->space = l2_space(l2, SATP_ASID(l2->satp));
-}
-
-static void set_insert(struct tlb_l2 *l2, struct l2_set *set, uint64_t key, uint64_t val)
-{
-    unsigned way = L2_WAYS;
-    for (unsigned i = 0; i < L2_WAYS; i++) {
-        if (set->key[i] == key) {
-            way = i;
-            break;
-        }
-        if (set->key[i] == 0) {
-            way = i;
-        }
-    }
-    if (way == L2_WAYS) {
-        way = l2->victim++ % L2_WAYS;
-    }
-    set->key[way] = key;
-    set->val[way] = val;
-}
-
-void l2_insert(struct tlb_l2 *l2, gva_t va, const struct mmu_leaf *leaf)
-{
-    uint64_t space = leaf->flags & PTE_G ? l2->gspace : l2->space;
-    if (leaf->table != MMU_NO_TABLE) {
-        *pwc_slot(l2, va) = (struct pwc_entry){.key = l2_key(va, 21) | l2->space, .table = leaf->table};
-    }
-    switch (leaf->bits) {
-    case 12:
-        set_insert(l2, l2_set_4k(l2, va), l2_key(va, 12) | space, leaf->gpa | leaf->flags);
-        break;
-    case 16:
-        l2->has_64k = true;
-        set_insert(l2, l2_set_64k(l2, va), l2_key(va, 16) | space, (leaf->gpa & ~0xffffull) | leaf->flags);
-        break;
-    case 21:
-        set_insert(l2, l2_set_2m(l2, va), l2_key(va, 21) | space, (leaf->gpa & ~((1ull << 21) - 1)) | leaf->flags);
-        break;
-    default: /* 1 GiB; larger leaves are kept in pieces of 1 GiB */
-        l2->has_1g = true;
-        set_insert(l2, l2_set_1g(l2, va), l2_key(va, 30) | space, (leaf->gpa & ~((1ull << 30) - 1)) | leaf->flags);
-        break;
-    }
-}
-
-static void set_drop(struct l2_set *set, uint64_t key, uint64_t space)
-{
-    for (unsigned i = 0; i < L2_WAYS; i++) {
-        if ((set->key[i] ^ key) >> 16 == 0 && (space == 0 || (set->key[i] & 0xffff) == space)) {
-            set->key[i] = 0;
-        }
-    }
-}
-
-void l2_note_split(struct tlb_l2 *l2, gva_t va, unsigned bits)
-{
-    l2->split |= bits > 30 ? ~0ull : 1ull << (va >> 30 & 63);
-}
-
-void l2_drop(struct tlb_l2 *l2, gva_t va, uint64_t space)
-{
-    if (l2->split >> (va >> 30 & 63) & 1) {
-        names_void(l2);
-        return;
-    }
-    set_drop(l2_set_4k(l2, va), l2_key(va, 12), space);
-    set_drop(l2_set_64k(l2, va), l2_key(va, 16), space);
-    set_drop(l2_set_2m(l2, va), l2_key(va, 21), space);
-    set_drop(l2_set_1g(l2, va), l2_key(va, 30), space);
-    /* A fence on one address orders leaf entries only, but many guests free a table after no more than that. */
-    struct pwc_entry *pwc = pwc_slot(l2, va);
-    if ((pwc->key ^ l2_key(va, 21)) >> 16 == 0) {
-        pwc->key = 0;
-    }
-}
-
-void l2_fetch_clear(struct tlb_l2 *l2)
-{
-    for (unsigned i = 0; i < FETCH_CACHE_SIZE; i++) {
-        l2->fetch[i].ctx = NULL;
-    }
-}
 
 /* ---- create ---- */
 
@@ -140,14 +12,16 @@ void tlb_create(struct cpu *cpu)
     void *p = mmap(NULL, sizeof(struct tlb_l2), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert(p != MAP_FAILED);
     struct tlb_l2 *l2 = cpu->l2 = p;
-    l2->next_space = l2->floor = 1;
-    l2->gspace = name_new(l2);
+    const struct ram *ram = cpu->ram;
+    l2->flags_of_host = ram->page_flags - ((uintptr_t)ram->host >> GUEST_PAGE_BITS);
+    l2->next_space = 1;
     l2->satp = cpu->satp;
-    l2->space = l2_space(l2, SATP_ASID(cpu->satp));
-    cpu->super = ctx_create(CTX_SUPER, PRIV_S);
-    cpu->machine_ctx = ctx_create(CTX_MACHINE, PRIV_M);
+    l2_void(l2);
+    cpu->super = ctx_create(cpu, CTX_SUPER, PRIV_S);
+    cpu->machine_ctx = ctx_create(cpu, CTX_MACHINE, PRIV_M);
     cpu->super->satp = cpu->satp;
     cpu->super->translate = SATP_MODE(cpu->satp) != SATP_BARE;
+    ctx_judge(cpu, cpu->super, NULL);
     if (cpu->machine && cpu->machine->cfg && cpu->machine->cfg->access_matrix == ACCESS_MATRIX_EXACT) {
         tlb_exact_mode(cpu, true);
     }
@@ -179,25 +53,16 @@ void tlb_exact_mode(struct cpu *cpu, bool on)
     cpu->l2->exact = on;
     cpu->count_access = on;
     tlb_flush_all(cpu);
+    ctx_for_each(cpu, ctx_judge, NULL);
 }
 
-/* ---- flushes ---- */
-
-static void flush_or_defer(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
-{
-    (void)arg;
-    if (ctx == cpu->ctx) {
-        ctx_flush(ctx);
-    } else {
-        ctx->stale = true;
-    }
-}
+/* ---- fences ---- */
 
 void tlb_flush_all(struct cpu *cpu)
 {
-    names_void(cpu->l2);
+    l2_void(cpu->l2);
     l2_fetch_clear(cpu->l2);
-    ctx_for_each(cpu, flush_or_defer, NULL);
+    ctx_for_each(cpu, ctx_flush_or_defer, NULL);
 }
 
 static void flush_code_or_defer(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
@@ -216,14 +81,15 @@ void tlb_flush_code(struct cpu *cpu)
 }
 
 struct flush_args {
-    bool has_va, has_asid;
-    gva_t va;
+    bool has_asid;
     uint16_t asid;
+    gva_t page;
+    unsigned bits; /* log2 of the region around page that goes */
 };
 
 /* Does a flush of these arguments concern what the context holds? Global mappings stay through a flush of an ASID, so
  * the supervisor context is concerned by its non-global entries only. */
-static bool concerns(const struct tlb_ctx *ctx, const struct flush_args *f)
+static inline bool concerns(const struct tlb_ctx *ctx, const struct flush_args *f)
 {
     if (ctx->stale || !ctx->translate) {
         return false;
@@ -231,15 +97,24 @@ static bool concerns(const struct tlb_ctx *ctx, const struct flush_args *f)
     if (!f->has_asid) {
         return true;
     }
-    return SATP_ASID(ctx->satp) == f->asid && (ctx->kind != CTX_SUPER || ctx->has_nonglobal);
+    return SATP_ASID(ctx->satp) == f->asid &&
+           (ctx->kind != CTX_SUPER || ctx->half[0] | ctx->code_half[0] | ctx->nonglobal);
 }
 
 /* Drops the first-level entries of the 2 MiB or 1 GiB (bits) around va. */
 static void ctx_drop_region(struct tlb_ctx *ctx, gva_t va, unsigned bits)
 {
-    for (unsigned i = 0; i < TLB_SIZE; i++) {
-        if ((ctx->rtag[i] ^ va) >> bits == 0 || (ctx->wtag[i] ^ va) >> bits == 0) {
-            ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
+    uint64_t left = ctx->groups;
+    if (bits == 21) {
+        unsigned groups = 512 / TLB_GROUP_SIZE;
+        left &= ((1ull << groups) - 1) << ((va >> 21 & (TLB_SIZE / 512 - 1)) * groups);
+    }
+    for (; left; left &= left - 1) {
+        unsigned first = (unsigned)__builtin_ctzll(left) * TLB_GROUP_SIZE;
+        for (unsigned i = first; i < first + TLB_GROUP_SIZE; i++) {
+            if ((ctx->rtag[i] ^ va) >> bits == 0 || (ctx->wtag[i] ^ va) >> bits == 0) {
+                ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
+            }
         }
     }
 }
@@ -251,9 +126,10 @@ static void ctx_drop_code_page(struct tlb_ctx *ctx, gva_t page)
         ctx_flush_code(ctx);
         return;
     }
-    for (unsigned i = 0; i < JC_SIZE; i++) {
-        if ((ctx->jc[i].va & GUEST_PAGE_MASK) == page) {
-            ctx->jc[i].va = 1;
+    struct jc_entry *j = &ctx->jc[page >> 1 & (JC_SIZE - 1)];
+    for (unsigned i = 0; i < GUEST_PAGE_SIZE / 2; i++) {
+        if ((j[i].va & GUEST_PAGE_MASK) == page) {
+            j[i].va = 1;
         }
     }
     for (unsigned i = 0; i < ctx->num_code_ids; i++) {
@@ -263,112 +139,147 @@ static void ctx_drop_code_page(struct tlb_ctx *ctx, gva_t page)
     }
 }
 
-static void ctx_drop_page(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
+static void ctx_drop_code(struct cpu *cpu, struct tlb_ctx *ctx, const struct flush_args *f)
 {
-    const struct flush_args *f = arg;
-    if (!concerns(ctx, f)) {
+    if (f->bits == GUEST_PAGE_BITS) {
+        uint64_t *seen = code_seen_slot(ctx, f->page);
+        if (*seen & 1) {
+            ctx_drop_code_page(ctx, f->page);
+        } else if (*seen == (f->page | 2)) {
+            *seen = 0;
+            ctx_drop_code_page(ctx, f->page);
+        }
         return;
     }
-    gva_t page = f->va & GUEST_PAGE_MASK;
-    if (ctx->filled) {
-        unsigned i = page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
-        if (ctx->huge_filter == ~0ull) {
-            flush_or_defer(cpu, ctx, NULL);
+    for (unsigned i = 0; i < CODE_SEEN; i++) {
+        if (ctx->code_seen[i] & 1 || (ctx->code_seen[i] && (ctx->code_seen[i] ^ f->page) >> f->bits == 0)) {
+            flush_code_or_defer(cpu, ctx, NULL);
             return;
         }
-        if (ctx->huge_filter >> (page >> 30 & 63) & 1) {
-            ctx_drop_region(ctx, page, 30);
-        } else if (filter_test(ctx->large_filter, LARGE_FILTER_WORDS, page >> 21)) {
-            ctx_drop_region(ctx, page, 21);
-        } else if (ctx->rtag[i] == page || ctx->wtag[i] == page) {
-            ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
-        }
     }
-    if (ctx->code_stale) {
+}
+
+static inline void ctx_drop_page(struct cpu *cpu, struct tlb_ctx *ctx, const struct flush_args *f)
+{
+    unsigned half = f->page >> 63;
+    if (!ctx || !(ctx->half[half] | ctx->code_half[half]) || !concerns(ctx, f)) {
         return;
     }
-    if (ctx->huge_code_filter >> (page >> 30 & 63) & 1 ||
-        filter_test(ctx->large_code_filter, LARGE_FILTER_WORDS, page >> 21)) {
-        flush_code_or_defer(cpu, ctx, NULL);
-    } else if (filter_test(ctx->fetch_filter, FETCH_FILTER_WORDS, page >> GUEST_PAGE_BITS)) {
-        ctx_drop_code_page(ctx, page);
+    unsigned i = f->page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
+    if (f->bits != GUEST_PAGE_BITS) {
+        ctx_drop_region(ctx, f->page, f->bits);
+    } else if (ctx->groups >> i / TLB_GROUP_SIZE & 1 && (ctx->rtag[i] == f->page || ctx->wtag[i] == f->page)) {
+        ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
+    }
+    if (ctx->code_half[half] && !ctx->code_stale) {
+        ctx_drop_code(cpu, ctx, f);
     }
 }
 
 static void ctx_drop_all(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
 {
     if (concerns(ctx, arg)) {
-        flush_or_defer(cpu, ctx, NULL);
+        ctx_flush_or_defer(cpu, ctx, NULL);
     }
+}
+
+static void flush_page(struct cpu *cpu, struct flush_args *f)
+{
+    struct tlb_l2 *l2 = cpu->l2;
+    uint64_t space = f->has_asid ? l2->asid_space[f->asid] : 0;
+    if (f->has_asid && space < l2->floor) {
+        return; /* nothing was entered for it since everything of it was flushed */
+    }
+    f->bits = l2_drop(l2, f->page, space);
+    if (f->bits == 64) {
+        tlb_flush_all(cpu);
+        return;
+    }
+    struct fetch_entry *e = fetch_slot(l2, f->page);
+    if (f->bits != GUEST_PAGE_BITS) {
+        l2_fetch_clear(l2);
+    } else if (e->page == f->page) {
+        e->ctx = NULL;
+    }
+    for (unsigned i = 0; i < TLB_USER_POOL; i++) {
+        ctx_drop_page(cpu, cpu->user_pool[i], f);
+        ctx_drop_page(cpu, cpu->sum_pool[i], f);
+    }
+    ctx_drop_page(cpu, cpu->super, f);
+    ctx_drop_page(cpu, cpu->mprv_ctx, f);
 }
 
 void tlb_flush(struct cpu *cpu, bool has_va, gva_t va, bool has_asid, uint16_t asid)
 {
     struct tlb_l2 *l2 = cpu->l2;
-    struct flush_args f = {.has_va = has_va, .has_asid = has_asid, .va = va, .asid = asid};
-    l2_fetch_clear(l2);
+    struct flush_args f = {.has_asid = has_asid, .page = va & GUEST_PAGE_MASK, .asid = asid};
     if (has_va) {
-        uint64_t space = 0;
-        if (has_asid) {
-            space = l2->asid_space[asid];
-        }
-        if (!has_asid || space >= l2->floor) {
-            l2_drop(l2, va, space);
-        }
-        ctx_for_each(cpu, ctx_drop_page, &f);
+        flush_page(cpu, &f);
         return;
     }
-    if (has_asid) {
+    l2_fetch_clear(l2);
+    if (l2_names_full(l2)) {
+        tlb_flush_all(cpu);
+    } else if (has_asid) {
         l2->asid_space[asid] = 0;
         if (asid == SATP_ASID(l2->satp)) {
-            l2->space = l2_space(l2, asid);
+            l2->name[SPACE_OWN] = l2_space(l2, asid);
         }
     } else {
-        names_void(l2);
+        l2_void(l2);
     }
     ctx_for_each(cpu, ctx_drop_all, &f);
 }
 
 /* ---- write rights ---- */
 
-static void ctx_drop_write(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
+/* Takes the write right of the entries of one host page, or (host 0) of all pages with code that are not marked
+ * PAGE_CODE_DIRTY. */
+static void ctx_drop_write(const struct cpu *cpu, struct tlb_ctx *ctx, uint64_t host)
 {
-    gpa_t page = *(const gpa_t *)arg;
-    if (!ctx->filled || ctx->stale || !filter_test(ctx->write_filter, WRITE_FILTER_WORDS, page >> GUEST_PAGE_BITS)) {
-        return;
-    }
-    uint64_t host = (uintptr_t)ram_ptr(cpu->ram, page);
-    for (unsigned i = 0; i < TLB_SIZE; i++) {
-        if (ctx->wtag[i] != TLB_TAG_NONE(i) && ctx->wtag[i] + ctx->addend[i] == host) {
-            ctx->wtag[i] = TLB_TAG_NONE(i);
-        }
-    }
-}
-
-void tlb_drop_write(struct cpu *cpu, gpa_t page)
-{
-    page &= GUEST_PAGE_MASK;
-    ctx_for_each(cpu, ctx_drop_write, &page);
-}
-
-static void ctx_drop_write_code(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
-{
-    const struct ram *ram = cpu->ram;
-    if (!ctx->filled || ctx->stale) {
-        return;
-    }
-    for (unsigned i = 0; i < TLB_SIZE; i++) {
-        if (ctx->wtag[i] != TLB_TAG_NONE(i)) {
-            uint64_t off = ctx->wtag[i] + ctx->addend[i] - (uintptr_t)ram->host;
-            uint8_t flags = atomic_load(&ram->page_flags[off >> GUEST_PAGE_BITS]);
-            if ((flags & (PAGE_CODE | PAGE_CODE_DIRTY)) == PAGE_CODE) {
+    const _Atomic uint8_t *flags = cpu->l2->flags_of_host;
+    for (uint64_t left = ctx->groups; left; left &= left - 1) {
+        unsigned first = (unsigned)__builtin_ctzll(left) * TLB_GROUP_SIZE;
+        for (unsigned i = first; i < first + TLB_GROUP_SIZE; i++) {
+            if (ctx->wtag[i] == TLB_TAG_NONE(i)) {
+                continue;
+            }
+            uint64_t at = ctx->wtag[i] + ctx->addend[i];
+            bool drop = at == host;
+            if (host == 0) {
+                uint8_t f = atomic_load_explicit(&flags[at >> GUEST_PAGE_BITS], memory_order_acquire);
+                drop = (f & (PAGE_CODE | PAGE_CODE_DIRTY)) == PAGE_CODE;
+            }
+            if (drop) {
                 ctx->wtag[i] = TLB_TAG_NONE(i);
             }
         }
     }
 }
 
+static void drop_write(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
+{
+    uint64_t host = *(const uint64_t *)arg;
+    if (!ctx->stale && filter_test(ctx->write_filter, WRITE_FILTER_WORDS, host >> GUEST_PAGE_BITS)) {
+        ctx_drop_write(cpu, ctx, host);
+    }
+}
+
+void tlb_drop_write(struct cpu *cpu, gpa_t page)
+{
+    uint64_t host = (uintptr_t)ram_ptr(cpu->ram, page & GUEST_PAGE_MASK);
+    ctx_for_each(cpu, drop_write, &host);
+}
+
+static void drop_write_code(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
+{
+    (void)arg;
+    if (!ctx->stale) {
+        ctx_drop_write(cpu, ctx, 0);
+    }
+}
+
 void tlb_drop_write_code(struct cpu *cpu)
 {
-    ctx_for_each(cpu, ctx_drop_write_code, NULL);
+    ctx_for_each(cpu, drop_write_code, NULL);
 }

@@ -1,209 +1,7 @@
-/* Accesses: the refill of the first level from the second, the walk behind it, and loads, stores and fetches. */
+/* Accesses: the walk behind the refill (tlb_refill.c), and loads, stores and fetches. */
 #include "memory/tlb_inline.h"
-#include "memory/tlb_l2.h"
+#include "memory/tlb_refill.h"
 #include "weft/log.h"
-
-/* ---- entering the first level ---- */
-
-/* May this hart be granted write on the page? A grant is announced (PAGE_WRITER) before PAGE_CODE is looked at, and
- * the translator sets PAGE_CODE before it looks at PAGE_WRITER, both in sequentially consistent order: one of the two
- * sees the other. A load does not announce: it is granted write only where a writer is announced already, and then a
- * later setting of PAGE_CODE asks this hart to drop its rights at its next safe point. */
-static inline bool write_granted(struct ram *ram, uint64_t page, bool store)
-{
-    uint8_t flags = atomic_load_explicit(&ram->page_flags[page], memory_order_acquire);
-    if (!(flags & PAGE_WRITER)) {
-        if (!store) {
-            return false;
-        }
-        flags = atomic_fetch_or(&ram->page_flags[page], PAGE_WRITER);
-    }
-    return (flags & (PAGE_CODE | PAGE_CODE_DIRTY)) != PAGE_CODE;
-}
-
-/* Enters va's page, which lies in RAM at gpa. `pte`: R W X U G D as they hold here, PMP included. True when the entry
- * admits the access. */
-static inline bool enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
-{
-    struct ram *ram = cpu->ram;
-    gva_t page = va & GUEST_PAGE_MASK;
-    gpa_t off = (gpa & GUEST_PAGE_MASK) - ram->base;
-    uint64_t i = page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
-    bool readable = pte & ctx->read_bits;
-    bool writable = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D) && write_granted(ram, off >> GUEST_PAGE_BITS, store);
-    ctx->rtag[i] = readable ? page : TLB_TAG_NONE(i);
-    ctx->wtag[i] = TLB_TAG_NONE(i);
-    if (writable) {
-        ctx->wtag[i] = page;
-        filter_set(ctx->write_filter, WRITE_FILTER_WORDS, gpa >> GUEST_PAGE_BITS);
-    }
-    ctx->addend[i] = (uint64_t)(uintptr_t)(ram->host + off) - page;
-    if (ctx->num_slots < TLB_SLOT_LIST) {
-        ctx->slot_list[ctx->num_slots++] = (uint16_t)i;
-    } else {
-        ctx->num_slots = TLB_SLOT_LIST + 1;
-    }
-    ctx->filled = true;
-    ctx->has_nonglobal |= !(pte & PTE_G);
-    return store ? writable : readable;
-}
-
-/* Notes that the context holds a piece of a page larger than 4 KiB. */
-static inline void note_large(uint64_t *large, uint64_t *huge, gva_t va, unsigned bits)
-{
-    if (bits > 30) {
-        *huge = ~0ull;
-    } else if (bits > 21) {
-        *huge |= 1ull << (va >> 30 & 63);
-    } else if (bits > GUEST_PAGE_BITS) {
-        filter_set(large, LARGE_FILTER_WORDS, va >> 21);
-    }
-}
-
-/* ---- second-level look-up ---- */
-
-struct l2_hit {
-    gpa_t gpa; /* of va's 4 KiB page */
-    uint64_t pte;
-    unsigned bits;
-};
-
-static inline uint64_t set_find(const struct l2_set *set, uint64_t key)
-{
-    for (unsigned i = 0; i < L2_WAYS; i++) {
-        if (set->key[i] == key) {
-            return set->val[i];
-        }
-    }
-    return 0;
-}
-
-/* An entry always has V set, so 0 says that there is none. */
-static inline bool hit(uint64_t val, gva_t va, unsigned bits, struct l2_hit *out)
-{
-    if (!val) {
-        return false;
-    }
-    out->gpa = (val & GUEST_PAGE_MASK) | (va & ((1ull << bits) - 1) & GUEST_PAGE_MASK);
-    out->pte = val & 0xff;
-    out->bits = bits;
-    return true;
-}
-
-static bool lookup_rare(struct tlb_l2 *l2, gva_t va, struct l2_hit *out)
-{
-    if (l2->has_64k) {
-        struct l2_set *set = l2_set_64k(l2, va);
-        uint64_t key = l2_key(va, 16);
-        if (hit(set_find(set, key | l2->space), va, 16, out) || hit(set_find(set, key | l2->gspace), va, 16, out)) {
-            return true;
-        }
-    }
-    if (l2->has_1g) {
-        struct l2_set *set = l2_set_1g(l2, va);
-        uint64_t key = l2_key(va, 30);
-        return hit(set_find(set, key | l2->space), va, 30, out) || hit(set_find(set, key | l2->gspace), va, 30, out);
-    }
-    return false;
-}
-
-/* Kernels map their half of the addresses globally and with large pages, processes theirs privately: the likely places
- * come first. */
-static inline bool lookup(struct tlb_l2 *l2, gva_t va, struct l2_hit *out)
-{
-    if ((uint64_t)((int64_t)(va << 4) >> 4) != va) {
-        return false;
-    }
-    struct l2_set *s4k = l2_set_4k(l2, va), *s2m = l2_set_2m(l2, va);
-    uint64_t k4k = l2_key(va, 12), k2m = l2_key(va, 21);
-    bool high = (int64_t)va < 0;
-    uint64_t first = high ? l2->gspace : l2->space, second = high ? l2->space : l2->gspace;
-    return hit(set_find(s4k, k4k | first), va, 12, out) || hit(set_find(s2m, k2m | first), va, 21, out) ||
-           ((l2->has_64k || l2->has_1g) && lookup_rare(l2, va, out)) || hit(set_find(s4k, k4k | second), va, 12, out) ||
-           hit(set_find(s2m, k2m | second), va, 21, out);
-}
-
-/* Reads the leaf of va from a last-level table known from an earlier walk; false when it is not a plain one. */
-static bool lookup_table(struct cpu *cpu, gva_t va, struct l2_hit *out)
-{
-    struct tlb_l2 *l2 = cpu->l2;
-    const struct pwc_entry *pwc = pwc_slot(l2, va);
-    if (pwc->key != (l2_key(va, 21) | l2->space) || cpu->pmp_active) {
-        return false;
-    }
-    gpa_t at = pwc->table + (va >> GUEST_PAGE_BITS & 511) * 8;
-    uint64_t pte = atomic_load_explicit((_Atomic uint64_t *)ram_ptr(cpu->ram, at), memory_order_acquire);
-    const uint64_t plain = PTE_V | PTE_R | PTE_A;
-    if ((pte & (plain | PTE_N | PTE_PBMT | PTE_RESERVED)) != plain) {
-        return false;
-    }
-    struct mmu_leaf leaf = {.gpa = (pte & PTE_PPN) >> PTE_PPN_SHIFT << GUEST_PAGE_BITS,
-                            .flags = pte & 0xff,
-                            .bits = GUEST_PAGE_BITS,
-                            .table = MMU_NO_TABLE};
-    l2_insert(l2, va, &leaf);
-    *out = (struct l2_hit){.gpa = leaf.gpa, .pte = leaf.flags, .bits = GUEST_PAGE_BITS};
-    cpu->stats.miss[MISS_L2]++;
-    return true;
-}
-
-/* Do the PTE's bits, D included, admit the access in this context? */
-static inline bool admits(const struct tlb_ctx *ctx, uint64_t pte, enum tlb_access access)
-{
-    if (access >= ACCESS_STORE && !(pte & PTE_D)) {
-        return false;
-    }
-    struct mmu_access a = {.kind = access, .priv = ctx->priv, .sum = ctx->sum, .mxr = ctx->mxr};
-    return mmu_permits(pte, &a);
-}
-
-/* The end of a refill: the page is at gpa with these PTE bits. */
-static inline bool refill_enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
-{
-    uint64_t need = store ? PTE_W | PTE_D : 0;
-    if ((pte & PTE_U) == ctx->user_bad || (pte & need) != need || gpa - cpu->ram->base >= cpu->ram->size) {
-        return false;
-    }
-    cpu->stats.miss[store ? MISS_L1_STORE : MISS_L1_LOAD]++;
-    return enter(cpu, ctx, va, gpa, pte, store);
-}
-
-/* All cases of a refill but those that tlb_refill does in line. */
-__attribute__((noinline)) static bool refill_rare(struct cpu *cpu, gva_t va, bool store)
-{
-    struct tlb_ctx *ctx = cpu->ctx;
-    struct l2_hit h;
-    if (cpu->l2->exact) {
-        return false;
-    }
-    if (!ctx->translate) {
-        if (cpu->pmp_active || !ram_contains(cpu->ram, va, 1)) {
-            return false;
-        }
-        cpu->stats.miss[store ? MISS_L1_STORE : MISS_L1_LOAD]++;
-        return enter(cpu, ctx, va, va, 0xff, store);
-    }
-    if (!lookup(cpu->l2, va, &h) && !lookup_table(cpu, va, &h)) {
-        return false;
-    }
-    note_large(ctx->large_filter, &ctx->huge_filter, va, h.bits);
-    return refill_enter(cpu, ctx, va, h.gpa, h.pte, store);
-}
-
-bool tlb_refill(struct cpu *cpu, gva_t va, enum tlb_access access)
-{
-    struct tlb_ctx *ctx = cpu->ctx;
-    struct tlb_l2 *l2 = cpu->l2;
-    bool store = access >= ACCESS_STORE;
-    if (__builtin_expect(ctx->translate && !l2->exact && (uint64_t)((int64_t)(va << 4) >> 4) == va, 1)) {
-        uint64_t space = (int64_t)va < 0 ? l2->gspace : l2->space;
-        uint64_t val = set_find(l2_set_4k(l2, va), l2_key(va, 12) | space);
-        if (val) {
-            return refill_enter(cpu, ctx, va, val & GUEST_PAGE_MASK, val, store);
-        }
-    }
-    return refill_rare(cpu, va, store);
-}
 
 /* ---- the whole miss path ---- */
 
@@ -258,6 +56,9 @@ static void keep(struct cpu *cpu, gva_t va, struct mmu_leaf *leaf)
     if (cpu->pmp_active) {
         for (unsigned i = 0;; i++) {
             if (i == sizeof(sizes)) {
+                if (whole > GUEST_PAGE_BITS) {
+                    l2_note_lost(cpu->l2, va, whole);
+                }
                 return;
             }
             if (sizes[i] > whole && i + 1 < sizeof(sizes)) {
@@ -271,7 +72,7 @@ static void keep(struct cpu *cpu, gva_t va, struct mmu_leaf *leaf)
             }
         }
     }
-    l2_insert(cpu->l2, va, leaf);
+    l2_insert(cpu, va, leaf);
     if (leaf->bits > 30 || leaf->bits != whole) {
         l2_note_split(cpu->l2, va, whole);
     }
@@ -288,12 +89,12 @@ static bool find_page(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
         *out = (struct page){.gpa = va, .pte = 0xff, .bits = GUEST_PAGE_BITS};
     } else {
         struct l2_hit h;
-        if (lookup(cpu->l2, va, &h) && admits(ctx, h.pte, access)) {
+        if (l2_lookup(cpu, va, &h) && l2_admits(ctx, h.pte, access)) {
             *out = (struct page){.gpa = h.gpa, .pte = h.pte, .bits = h.bits};
         } else {
             struct mmu_access a = {.kind = access, .priv = priv, .sum = ctx->sum, .mxr = ctx->mxr};
             const struct pwc_entry *pwc = pwc_slot(cpu->l2, va);
-            bool known = pwc->key == (l2_key(va, 21) | cpu->l2->space);
+            bool known = pwc->key == (l2_key(va, 21) | cpu->l2->name[SPACE_OWN]);
             struct mmu_leaf leaf;
             cpu->stats.miss[MISS_L2]++;
             uint32_t cause = mmu_walk(cpu, va, &a, known ? pwc->table : MMU_NO_TABLE, &leaf);
@@ -315,6 +116,15 @@ static bool find_page(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
     return true;
 }
 
+/* Code may be kept for the page in this context from now on. */
+static void note_code(struct tlb_ctx *ctx, gva_t page, uint64_t pte)
+{
+    uint64_t *seen = code_seen_slot(ctx, page);
+    *seen = *seen == 0 || *seen == (page | 2) ? page | 2 : page | 3;
+    ctx->code_half[page >> 63] = true;
+    ctx->nonglobal |= !(pte & PTE_G);
+}
+
 /* Translates va for an access of `size` bytes that does not cross its page, and enters what may be entered.
  * *uniform_out (may be NULL): the result holds for the whole page. */
 static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access access, struct translation *out,
@@ -333,9 +143,7 @@ static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
         *uniform_out = page.uniform;
     }
     if (access == ACCESS_FETCH) {
-        filter_set(ctx->fetch_filter, FETCH_FILTER_WORDS, va >> GUEST_PAGE_BITS);
-        note_large(ctx->large_code_filter, &ctx->huge_code_filter, va, page.bits);
-        ctx->has_nonglobal |= !(page.pte & PTE_G);
+        note_code(ctx, va & GUEST_PAGE_MASK, page.pte);
         return true;
     }
     if (!out->is_ram) {
@@ -354,8 +162,7 @@ static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
         }
     }
     if (page.uniform && !cpu->l2->exact) {
-        note_large(ctx->large_filter, &ctx->huge_filter, va, page.bits);
-        enter(cpu, ctx, va, page.gpa, page.pte, store);
+        tlb_enter(cpu, ctx, va, page.gpa, page.pte, store);
     }
     return true;
 }
@@ -453,8 +260,8 @@ static bool load_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
     if (crosses_page(va, size)) {
         return load_crossing(cpu, va, size, value);
     }
-    if (tlb_refill(cpu, va, ACCESS_LOAD)) {
-        const void *p = tlb_probe_read(cpu->ctx, va, size);
+    const void *p = tlb_refill_read(cpu, va);
+    if (p) {
         count(cpu, host_gpa(cpu, p));
         *value = guest_get(p, size);
         return true;
@@ -487,8 +294,8 @@ static bool store_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
     if (crosses_page(va, size)) {
         return store_crossing(cpu, va, size, value);
     }
-    if (tlb_refill(cpu, va, ACCESS_STORE)) {
-        void *p = tlb_probe_write(cpu->ctx, va, size);
+    void *p = tlb_refill_write(cpu, va);
+    if (p) {
         count(cpu, host_gpa(cpu, p));
         guest_put(p, size, value);
         return true;
@@ -520,8 +327,8 @@ void *tlb_atomic_ptr(struct cpu *cpu, gva_t va, unsigned size, bool for_write)
 {
     enum tlb_access access = for_write ? ACCESS_AMO : ACCESS_LOAD;
     void *p = for_write ? tlb_probe_write(cpu->ctx, va, size) : tlb_probe_read(cpu->ctx, va, size);
-    if (!p && tlb_refill(cpu, va, access)) {
-        p = for_write ? tlb_probe_write(cpu->ctx, va, size) : tlb_probe_read(cpu->ctx, va, size);
+    if (!p) {
+        p = for_write ? tlb_refill_write(cpu, va) : tlb_refill_read(cpu, va);
     }
     if (!p) {
         struct translation t;

@@ -45,14 +45,24 @@ static void empty_make(void)
     empty.image = ctx;
 }
 
-/* Derives how data accesses are judged from priv, sum and mxr. */
-static void ctx_judge(struct tlb_ctx *ctx)
+/* A PTE admits an access by the short refill if its bits under the mask are those wanted. Modes that are judged by
+ * more than that want what no PTE has. */
+void ctx_judge(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
 {
-    ctx->user_bad = ctx->priv == PRIV_U ? 0 : ctx->sum ? (uint8_t)~PTE_U : PTE_U;
-    ctx->read_bits = ctx->mxr ? PTE_R | PTE_X : PTE_R;
+    (void)arg;
+    if (!ctx->translate || ctx->mxr || cpu->l2->exact) {
+        ctx->read_mask = ctx->write_mask = 0;
+        ctx->read_want = ctx->write_want = 1;
+        return;
+    }
+    uint64_t mask = L2_NOT_RAM | (ctx->sum ? 0 : PTE_U), want = ctx->priv == PRIV_U ? PTE_U : 0;
+    ctx->read_mask = mask | PTE_R;
+    ctx->read_want = want | PTE_R;
+    ctx->write_mask = mask | PTE_W | PTE_D;
+    ctx->write_want = want | PTE_W | PTE_D;
 }
 
-struct tlb_ctx *ctx_create(enum tlb_ctx_kind kind, uint8_t priv)
+struct tlb_ctx *ctx_create(struct cpu *cpu, enum tlb_ctx_kind kind, uint8_t priv)
 {
     pthread_once(&empty.once, empty_make);
     struct tlb_ctx *ctx = mmap(NULL, ctx_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE, empty.fd, 0);
@@ -60,7 +70,7 @@ struct tlb_ctx *ctx_create(enum tlb_ctx_kind kind, uint8_t priv)
     ctx->kind = kind;
     ctx->priv = priv;
     ctx->sum = kind == CTX_SUM;
-    ctx_judge(ctx);
+    ctx_judge(cpu, ctx, NULL);
     return ctx;
 }
 
@@ -116,41 +126,51 @@ static void code_va_clear(struct tlb_ctx *ctx)
 void ctx_flush_code(struct tlb_ctx *ctx)
 {
     if (ctx->code_filled) {
-        for (unsigned i = 0; i < JC_SIZE; i++) {
-            ctx->jc[i].va = 1;
+        if (ctx->num_jc <= JC_LIST) {
+            for (unsigned n = 0; n < ctx->num_jc; n++) {
+                ctx->jc[ctx->jc_list[n]].va = 1;
+            }
+        } else {
+            for (unsigned i = 0; i < JC_SIZE; i++) {
+                ctx->jc[i].va = 1;
+            }
         }
         code_va_clear(ctx);
-        ctx->num_code_ids = 0;
+        ctx->num_jc = ctx->num_code_ids = 0;
         ctx->code_filled = false;
     }
-    memset(ctx->fetch_filter, 0, sizeof(ctx->fetch_filter));
-    memset(ctx->large_code_filter, 0, sizeof(ctx->large_code_filter));
-    ctx->huge_code_filter = 0;
+    if (ctx->code_half[0] | ctx->code_half[1]) {
+        memset(ctx->code_seen, 0, sizeof(ctx->code_seen));
+        ctx->code_half[0] = ctx->code_half[1] = false;
+    }
     ctx->code_stale = false;
 }
 
 void ctx_flush(struct tlb_ctx *ctx)
 {
-    if (ctx->filled) {
-        if (ctx->num_slots <= TLB_SLOT_LIST) {
-            for (unsigned n = 0; n < ctx->num_slots; n++) {
-                unsigned i = ctx->slot_list[n];
-                ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
-            }
-        } else {
-            memcpy(ctx->rtag, empty.image->rtag, sizeof(ctx->rtag));
-            memcpy(ctx->wtag, empty.image->rtag, sizeof(ctx->wtag));
+    if (ctx->groups) {
+        for (uint64_t left = ctx->groups; left; left &= left - 1) {
+            unsigned first = (unsigned)__builtin_ctzll(left) * TLB_GROUP_SIZE;
+            memcpy(&ctx->rtag[first], &empty.image->rtag[first], TLB_GROUP_SIZE * sizeof(ctx->rtag[0]));
+            memcpy(&ctx->wtag[first], &empty.image->rtag[first], TLB_GROUP_SIZE * sizeof(ctx->wtag[0]));
         }
-        ctx->num_slots = 0;
+        ctx->groups = 0;
+        ctx->half[0] = ctx->half[1] = false;
         memset(ctx->write_filter, 0, sizeof(ctx->write_filter));
-        memset(ctx->large_filter, 0, sizeof(ctx->large_filter));
-        ctx->huge_filter = 0;
-        ctx->has_nonglobal = false;
-        ctx->filled = false;
     }
     ctx_flush_code(ctx);
-    ctx->has_nonglobal = false;
+    ctx->nonglobal = false;
     ctx->stale = false;
+}
+
+void ctx_flush_or_defer(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
+{
+    (void)arg;
+    if (ctx == cpu->ctx) {
+        ctx_flush(ctx);
+    } else {
+        ctx->stale = true;
+    }
 }
 
 /* ---- choice ---- */
@@ -174,7 +194,7 @@ static struct tlb_ctx *pool_get(struct cpu *cpu, struct tlb_ctx **pool, enum tlb
         unsigned best = 0;
         for (unsigned i = 0; i < TLB_USER_POOL; i++) {
             if (!pool[i]) {
-                pool[i] = ctx_create(kind, priv);
+                pool[i] = ctx_create(cpu, kind, priv);
                 best = i;
                 break;
             }
@@ -200,12 +220,13 @@ static void satp_switch(struct cpu *cpu)
     l2->satp = cpu->satp;
     l2->user = l2->sum = NULL;
     cpu->super->satp = cpu->satp;
-    if (SATP_MODE(old) != SATP_MODE(cpu->satp)) {
+    if (SATP_MODE(old) != SATP_MODE(cpu->satp) || l2_names_full(l2)) {
         tlb_flush_all(cpu);
         cpu->super->translate = SATP_MODE(cpu->satp) != SATP_BARE;
+        cpu->super->stale = true;
     } else {
-        l2->space = l2_space(l2, SATP_ASID(cpu->satp));
-        if (cpu->super->has_nonglobal) {
+        l2->name[SPACE_OWN] = l2_space(l2, SATP_ASID(cpu->satp));
+        if (cpu->super->half[0] | cpu->super->code_half[0] | cpu->super->nonglobal) {
             cpu->super->stale = true;
             l2_fetch_clear(l2);
         }
@@ -217,7 +238,7 @@ static struct tlb_ctx *mprv_get(struct cpu *cpu)
 {
     struct tlb_ctx *ctx = cpu->mprv_ctx;
     if (!ctx) {
-        ctx = cpu->mprv_ctx = ctx_create(CTX_MPRV, PRIV_S);
+        ctx = cpu->mprv_ctx = ctx_create(cpu, CTX_MPRV, PRIV_S);
     }
     uint8_t priv = (cpu->mstatus & MSTATUS_MPP) >> 11;
     bool sum = cpu->mstatus & MSTATUS_SUM;
@@ -262,7 +283,7 @@ void tlb_context_update(struct cpu *cpu)
         if (ctx->stale || ctx->mxr != mxr) {
             ctx_flush(ctx);
             ctx->mxr = mxr;
-            ctx_judge(ctx);
+            ctx_judge(cpu, ctx, NULL);
         }
         if (ctx->code_stale) {
             ctx_flush_code(ctx);

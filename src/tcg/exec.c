@@ -185,8 +185,7 @@ static enum found find_code(struct cpu *cpu, void **code, struct code_page **pag
         *code = cc->rx + at;
         *page = p;
         cpu->pc_page = cpu->pc & GUEST_PAGE_MASK;
-        struct jc_entry *j = &cpu->ctx->jc[cpu->pc >> 1 & (JC_SIZE - 1)];
-        *j = (struct jc_entry){.va = cpu->pc, .code = *code};
+        tlb_jc_fill(cpu->ctx, cpu->pc, *code);
         return FOUND_CODE;
     }
 }

@@ -7,12 +7,12 @@
 #define LOAD_FAST(name, type, extended)                                                                                \
     struct value_ok tcg_load_fast_##name(struct cpu *cpu, gva_t va)                                                    \
     {                                                                                                                  \
-        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !tlb_refill(cpu, va, ACCESS_LOAD)) {           \
+        const void *p;                                                                                                 \
+        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !(p = tlb_refill_read(cpu, va))) {             \
             return (struct value_ok){0, 0};                                                                            \
         }                                                                                                              \
         type v;                                                                                                        \
-        __builtin_memcpy(&v, (const void *)(va + cpu->ctx->addend[va >> GUEST_PAGE_BITS & (TLB_SIZE - 1)]),            \
-                         sizeof(v));                                                                                   \
+        __builtin_memcpy(&v, p, sizeof(v));                                                                            \
         return (struct value_ok){(uint64_t)(extended)v, 1};                                                            \
     }
 
@@ -27,11 +27,12 @@ LOAD_FAST(64, uint64_t, uint64_t)
 #define STORE_FAST(name, type)                                                                                         \
     struct value_ok tcg_store_fast_##name(struct cpu *cpu, gva_t va, uint64_t value)                                   \
     {                                                                                                                  \
-        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !tlb_refill(cpu, va, ACCESS_STORE)) {          \
+        void *p;                                                                                                       \
+        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !(p = tlb_refill_write(cpu, va))) {            \
             return (struct value_ok){0, 0};                                                                            \
         }                                                                                                              \
         type v = (type)value;                                                                                          \
-        __builtin_memcpy((void *)(va + cpu->ctx->addend[va >> GUEST_PAGE_BITS & (TLB_SIZE - 1)]), &v, sizeof(v));      \
+        __builtin_memcpy(p, &v, sizeof(v));                                                                            \
         return (struct value_ok){0, 1};                                                                                \
     }
 
@@ -63,9 +64,8 @@ void *tcg_lookup_fast(struct cpu *cpu, gva_t va)
     if (!off) {
         return NULL;
     }
-    j->va = va;
-    j->code = cc->rx + off;
-    ctx->code_filled = true;
+    void *code = cc->rx + off;
+    tlb_jc_fill(ctx, va, code);
     cpu->pc_page = page;
-    return j->code;
+    return code;
 }

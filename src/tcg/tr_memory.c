@@ -12,7 +12,7 @@ struct x64_mem tr_probe(struct tr *t, struct cold *c, unsigned base, int32_t imm
         x64_lea(e, RDX, x64_at(b, imm));
         ea = RDX;
     }
-    _Static_assert(TLB_BITS + 3 < 31 - GUEST_PAGE_BITS && GUEST_PAGE_BITS == 12, "index below");
+    _Static_assert(TLB_BITS + GUEST_PAGE_BITS <= 32 && GUEST_PAGE_BITS == 12, "index below");
     x64_rorx(e, false, RCX, ea, GUEST_PAGE_BITS - 3);
     x64_alu_imm(e, false, ALU_AND, RCX, (TLB_SIZE - 1) << 3);
     if (!imm) {

@@ -85,7 +85,7 @@ START_TEST(through_the_tlb)
     ck_assert_uint_eq(raw, 0x13 | 0x15 << 16);
     ck_assert(!tlb_fetch(fx.cpu, 0x666000, &raw));
     ck_assert_uint_eq(fx.cpu->exc_cause, EXC_FETCH_ACCESS);
-    ck_assert(!tlb_refill(fx.cpu, DEV_BASE, ACCESS_LOAD));
+    ck_assert(!tlb_refill_read(fx.cpu, DEV_BASE));
 }
 END_TEST
 

@@ -236,8 +236,8 @@ END_TEST
 
 START_TEST(many_pages_flush)
 {
-    /* More first-level entries than are listed, and fewer: none outlives a flush. */
-    static const unsigned pages[] = {1, TLB_SLOT_LIST - 1, TLB_SLOT_LIST, TLB_SLOT_LIST + 1, 300, 3000};
+    /* Entries in one group, in several, in most: none outlives a flush. */
+    static const unsigned pages[] = {1, TLB_GROUP_SIZE - 1, TLB_GROUP_SIZE, TLB_GROUP_SIZE + 1, 300, 3000};
     gpa_t a = space(0, 3000, LEAF_RW | PTE_U);
     enter_space(user_satp(1, a), PRIV_U);
     for (unsigned round = 0; round < 12; round++) {
@@ -276,7 +276,7 @@ START_TEST(second_level_keeps)
     ck_assert_uint_eq(fx.cpu->stats.miss[MISS_L2], walks);
     enter_space(user_satp(1, a), PRIV_S);
     load(KVA);
-    ck_assert(!fx.cpu->ctx->has_nonglobal);
+    ck_assert(!fx.cpu->ctx->nonglobal);
     walks = fx.cpu->stats.miss[MISS_L2];
     tlb_flush(fx.cpu, false, 0, true, 1);
     set_status(MSTATUS_SUM);
@@ -303,6 +303,11 @@ START_TEST(names_run_out)
 }
 END_TEST
 
+static struct jc_entry *jc_of(struct tlb_ctx *ctx, unsigned k)
+{
+    return &ctx->jc[(k * GUEST_PAGE_SIZE + 4 * k) >> 1 & (JC_SIZE - 1)];
+}
+
 START_TEST(code_is_forgotten)
 {
     gpa_t a = space(0, 3, LEAF_RWX | PTE_U);
@@ -311,26 +316,26 @@ START_TEST(code_is_forgotten)
     struct translation t;
     for (unsigned k = 1; k <= 3; k++) {
         /* What the translator does after a fetch. */
-        ck_assert(tlb_translate(fx.cpu, k * GUEST_PAGE_SIZE + 4, ACCESS_FETCH, &t));
-        ctx->jc[k] = (struct jc_entry){.va = k * GUEST_PAGE_SIZE + 4, .code = &t};
+        ck_assert(tlb_translate(fx.cpu, k * GUEST_PAGE_SIZE + 4 * k, ACCESS_FETCH, &t));
+        tlb_jc_fill(ctx, k * GUEST_PAGE_SIZE + 4 * k, &t);
         ctx->code_va[100 + k] = k * GUEST_PAGE_SIZE;
         ctx->code_ids[ctx->num_code_ids++] = 100 + k;
         ctx->code_filled = true;
     }
     tlb_flush(fx.cpu, true, 0x7000, false, 0); /* not code */
-    ck_assert_uint_eq(ctx->jc[1].va, 0x1004);
+    ck_assert_uint_eq(jc_of(ctx, 1)->va, 0x1004);
     tlb_flush(fx.cpu, true, 0x2abc, true, 2); /* another space */
-    ck_assert_uint_eq(ctx->jc[2].va, 0x2004);
+    ck_assert_uint_eq(jc_of(ctx, 2)->va, 0x2008);
     tlb_flush(fx.cpu, true, 0x2abc, true, 1);
-    ck_assert_uint_eq(ctx->jc[1].va, 0x1004);
-    ck_assert_uint_eq(ctx->jc[2].va, 1);
+    ck_assert_uint_eq(jc_of(ctx, 1)->va, 0x1004);
+    ck_assert_uint_eq(jc_of(ctx, 2)->va, 1);
     ck_assert_uint_eq(ctx->code_va[102], 1);
     ck_assert_uint_eq(ctx->code_va[103], 0x3000);
     enter_space(user_satp(2, a), PRIV_U);
     tlb_flush(fx.cpu, false, 0, true, 1); /* while it is not current */
     enter_space(user_satp(1, a), PRIV_U);
     ck_assert_ptr_eq(fx.cpu->ctx, ctx);
-    ck_assert_uint_eq(ctx->jc[1].va, 1);
+    ck_assert_uint_eq(jc_of(ctx, 1)->va, 1);
     ck_assert_uint_eq(ctx->code_va[103], 1);
     ck_assert_uint_eq(ctx->num_code_ids, 0);
     /* Too many ids to list. */
@@ -344,6 +349,92 @@ START_TEST(code_is_forgotten)
         ck_assert_uint_eq(ctx->code_va[id], 1);
     }
     ck_assert(!ctx->code_filled);
+}
+END_TEST
+
+START_TEST(many_blocks_forgotten)
+{
+    /* More blocks than the jump cache lists, on pages that share their places among those seen. */
+    gpa_t a = table_new();
+    for (unsigned k = 0; k < 8; k++) {
+        map_at(a, 3, 0x100000 + k * CODE_SEEN * GUEST_PAGE_SIZE, PA(k), LEAF_RWX | PTE_U, 0);
+    }
+    enter_space(user_satp(1, a), PRIV_U);
+    struct tlb_ctx *ctx = fx.cpu->ctx;
+    for (unsigned blocks = JC_LIST - 1; blocks <= JC_LIST + 1; blocks++) {
+        for (unsigned n = 0; n < blocks; n++) {
+            gva_t va = 0x100000 + (n & 7) * CODE_SEEN * GUEST_PAGE_SIZE + n * 2;
+            struct translation t;
+            ck_assert(tlb_translate(fx.cpu, va, ACCESS_FETCH, &t));
+            tlb_jc_fill(ctx, va, &t);
+        }
+        if (blocks == JC_LIST) {
+            for (unsigned k = 0; k < 8; k++) {
+                tlb_flush(fx.cpu, true, 0x100000 + k * CODE_SEEN * GUEST_PAGE_SIZE, true, 1);
+            }
+        } else {
+            tlb_flush_code(fx.cpu);
+        }
+        for (unsigned i = 0; i < JC_SIZE; i++) {
+            ck_assert_uint_eq(ctx->jc[i].va, 1);
+        }
+    }
+}
+END_TEST
+
+START_TEST(evicted_large_pages)
+{
+    /* Pieces of large leaves stay in the first level when the second has lost the leaf: a fence still finds them. So
+     * with many leaves over few GiB, and with leaves that share the places of regions. */
+    enum { LEAVES = 40 };
+    gpa_t r = table_new();
+    gva_t stride = _i == 0 ? 1ull << 29 : 1ull << 30, first = 0x40000000;
+    uint64_t probe = (_i == 2) * GUEST_PAGE_SIZE;
+    for (unsigned i = 0; i < LEAVES; i++) {
+        map_at(r, 3, first + i * stride, RAM_BASE + (i % 8 << 21), LEAF_RWX | PTE_U, 1);
+    }
+    enter_space(user_satp(1, r), PRIV_U);
+    for (unsigned i = 0; i < LEAVES; i++) {
+        gva_t va = first + i * stride + (i << GUEST_PAGE_BITS);
+        ck_assert(loads(va));
+        ck_assert_ptr_nonnull(tlb_probe_read(fx.cpu->ctx, va, 8));
+    }
+    for (unsigned i = 0; i < LEAVES; i++) {
+        gva_t va = first + i * stride + (i << GUEST_PAGE_BITS);
+        tlb_flush(fx.cpu, true, first + i * stride + 0x100000 + probe, false, 0);
+        ck_assert_ptr_null(tlb_probe_read(fx.cpu->ctx, va, 8));
+    }
+    /* What lies in none of these regions is not dropped. */
+    map_at(r, 3, 0x3000, PA(1), LEAF_RW | PTE_U, 0);
+    load(0x3000);
+    tlb_flush(fx.cpu, true, 0x4000, false, 0);
+    ck_assert_ptr_nonnull(tlb_probe_read(fx.cpu->ctx, 0x3000, 8));
+}
+END_TEST
+
+START_TEST(fence_touches_little)
+{
+    /* A fence on one page leaves everything else in the first level of every context, also beside large pages. */
+    gpa_t a = space(0, 30, LEAF_RW | PTE_U);
+    map_at(a, 3, 0x40000000, RAM_BASE, LEAF_RWX | PTE_U, 1);
+    map_at(a, 3, 0xffffffc000000000, RAM_BASE, LEAF_RWX | PTE_G, 2);
+    enter_space(user_satp(1, a), PRIV_U);
+    for (unsigned k = 1; k <= 30; k++) {
+        load(k * GUEST_PAGE_SIZE);
+    }
+    load(0x40000000);
+    struct tlb_ctx *user = fx.cpu->ctx;
+    enter_space(user_satp(1, a), PRIV_S);
+    load(KVA);
+    tlb_flush(fx.cpu, true, 0x5000, false, 0);
+    ck_assert_ptr_nonnull(tlb_probe_read(fx.cpu->ctx, KVA, 8));
+    for (unsigned k = 1; k <= 30; k++) {
+        ck_assert_int_eq(tlb_probe_read(user, k * GUEST_PAGE_SIZE, 8) != NULL, k != 5);
+    }
+    ck_assert_ptr_nonnull(tlb_probe_read(user, 0x40000000, 8));
+    tlb_flush(fx.cpu, true, KVA + (1ull << 29), false, 0);
+    ck_assert_ptr_null(tlb_probe_read(fx.cpu->ctx, KVA, 8));
+    ck_assert_ptr_nonnull(tlb_probe_read(user, 0x40000000, 8));
 }
 END_TEST
 
@@ -454,7 +545,7 @@ START_TEST(code_pages)
     tlb_flush_all(fx.cpu);
     load(page);
     ck_assert_ptr_null(tlb_probe_write(fx.cpu->ctx, page, 8));
-    ck_assert(!tlb_refill(fx.cpu, page, ACCESS_STORE));
+    ck_assert(!tlb_refill_write(fx.cpu, page));
     ck_assert_uint_eq(code_writes, 0);
     /* The first store tells; the next ones run free. */
     ck_assert(tlb_store(fx.cpu, page + 8, 8, 2));
@@ -508,23 +599,23 @@ START_TEST(refill)
     gpa_t a = space(0, 3, LEAF_RW | PTE_U);
     map_at(a, 3, 0x9000, PA(9), PTE_V | PTE_R | PTE_U | PTE_A, 0);
     enter_space(user_satp(1, a), PRIV_U);
-    ck_assert(!tlb_refill(fx.cpu, 0x1000, ACCESS_LOAD)); /* nothing known yet */
+    ck_assert(!tlb_refill_read(fx.cpu, 0x1000)); /* nothing known yet */
     load(0x1000);
     tlb_flush_code(fx.cpu);
     /* Its table is known now: the neighbours need no full walk. */
-    ck_assert(tlb_refill(fx.cpu, 0x2000, ACCESS_LOAD));
+    ck_assert(tlb_refill_read(fx.cpu, 0x2000));
     ck_assert_ptr_nonnull(tlb_probe_read(fx.cpu->ctx, 0x2000, 8));
-    ck_assert(tlb_refill(fx.cpu, 0x2000, ACCESS_STORE));
+    ck_assert(tlb_refill_write(fx.cpu, 0x2000));
     ck_assert_ptr_nonnull(tlb_probe_write(fx.cpu->ctx, 0x2000, 8));
-    ck_assert(tlb_refill(fx.cpu, 0x9000, ACCESS_LOAD));
-    ck_assert(!tlb_refill(fx.cpu, 0x9000, ACCESS_STORE));
-    ck_assert(!tlb_refill(fx.cpu, 0x9000, ACCESS_AMO));
-    ck_assert(!tlb_refill(fx.cpu, 0xa000, ACCESS_LOAD));
+    ck_assert(tlb_refill_read(fx.cpu, 0x9000));
+    ck_assert(!tlb_refill_write(fx.cpu, 0x9000));
+    ck_assert(!tlb_refill_write(fx.cpu, 0x9000));
+    ck_assert(!tlb_refill_read(fx.cpu, 0xa000));
     fx.cpu->priv = PRIV_S;
     set_status(0);
-    ck_assert(!tlb_refill(fx.cpu, 0x2000, ACCESS_LOAD)); /* a user page without SUM */
+    ck_assert(!tlb_refill_read(fx.cpu, 0x2000)); /* a user page without SUM */
     set_status(MSTATUS_SUM);
-    ck_assert(tlb_refill(fx.cpu, 0x2000, ACCESS_AMO));
+    ck_assert(tlb_refill_write(fx.cpu, 0x2000));
     /* Unaligned inside the page is admitted, over its end not. */
     ck_assert_ptr_nonnull(tlb_probe_read(fx.cpu->ctx, 0x2ff8, 8));
     ck_assert_ptr_null(tlb_probe_read(fx.cpu->ctx, 0x2ff9, 8));
@@ -544,7 +635,7 @@ START_TEST(counting)
     ck_assert_uint_eq(fx.cpu->stats.mem_access[0], 7);
     ck_assert_uint_eq(fx.cpu->stats.mem_access[1], 5);
     ck_assert_ptr_null(tlb_probe_read(fx.cpu->ctx, RAM_BASE, 8));
-    ck_assert(!tlb_refill(fx.cpu, RAM_BASE, ACCESS_LOAD));
+    ck_assert(!tlb_refill_read(fx.cpu, RAM_BASE));
     ck_assert_uint_eq(flags_of(RAM_BASE), PAGE_WRITER); /* stores are announced though nothing is entered */
     atomic_fetch_or(&fx.ram.page_flags[0], PAGE_CODE);
     ck_assert(tlb_store(fx.cpu, RAM_BASE, 8, 0));
@@ -575,6 +666,9 @@ int main(void)
     tcase_add_test(t, second_level_keeps);
     tcase_add_test(t, names_run_out);
     tcase_add_test(t, code_is_forgotten);
+    tcase_add_test(t, many_blocks_forgotten);
+    tcase_add_loop_test(t, evicted_large_pages, 0, 3);
+    tcase_add_test(t, fence_touches_little);
     tcase_add_test(t, crossing);
     tcase_add_test(t, fetch);
     tcase_add_test(t, code_pages);
