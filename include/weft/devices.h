@@ -114,7 +114,8 @@ void aplic_destroy(struct aplic **a);
 struct rtc;
 enum { RTC_REG_SIZE = 0x1000, SYSCON_REG_SIZE = 0x1000 };
 extern const struct mmio_ops rtc_ops;
-struct rtc *rtc_create(struct loop *loop, struct irq_line irq);
+/* wall_ns: nanoseconds since the epoch; NULL = the host's clock. */
+struct rtc *rtc_create(struct loop *loop, struct irq_line irq, uint64_t (*wall_ns)(void *opaque), void *opaque);
 void rtc_reset(struct rtc *r);
 void rtc_destroy(struct rtc **r);
 

@@ -26,12 +26,14 @@ struct rtc {
     bool alarm_set, irq_pending, irq_enabled;
     uint32_t time_high, set_high;
 
-    struct irq_line irq; /* (c) */
+    struct irq_line irq;               /* (c) */
+    uint64_t (*wall_ns)(void *opaque); /* (c) */
+    void *opaque;                      /* (c) */
     struct loop_timer *timer;
     struct loop_bh *bh;
 };
 
-static uint64_t host_ns(void)
+static uint64_t host_ns(void *opaque)
 {
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
@@ -40,7 +42,7 @@ static uint64_t host_ns(void)
 
 static uint64_t guest_ns(const struct rtc *r)
 {
-    return host_ns() + (uint64_t)r->offset_ns;
+    return r->wall_ns(r->opaque) + (uint64_t)r->offset_ns;
 }
 
 static void update_irq(struct rtc *r)
@@ -94,7 +96,7 @@ static void rtc_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
     struct rtc *r = opaque;
     switch (offset) {
     case TIME_LOW:
-        r->offset_ns = (int64_t)(((uint64_t)r->set_high << 32 | (uint32_t)value) - host_ns());
+        r->offset_ns = (int64_t)(((uint64_t)r->set_high << 32 | (uint32_t)value) - r->wall_ns(r->opaque));
         break;
     case TIME_HIGH:
         r->set_high = (uint32_t)value;
@@ -125,11 +127,13 @@ static void rtc_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
 const struct mmio_ops rtc_ops = {.read = rtc_read, .write = rtc_write, .min_size = 4, .max_size = 4};
 
-struct rtc *rtc_create(struct loop *loop, struct irq_line irq)
+struct rtc *rtc_create(struct loop *loop, struct irq_line irq, uint64_t (*wall_ns)(void *opaque), void *opaque)
 {
     struct rtc *r = calloc(1, sizeof(*r));
     assert(r);
     r->irq = irq;
+    r->wall_ns = wall_ns ? wall_ns : host_ns;
+    r->opaque = opaque;
     r->timer = loop_timer_create(loop, service, r);
     r->bh = loop_bh_create(loop, service, r);
     return r;

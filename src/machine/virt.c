@@ -260,6 +260,13 @@ static void quit_cb(void *opaque)
     machine_request_shutdown(opaque, 0);
 }
 
+/* -icount: the same date at every start, and the guest's own time from then on. */
+static uint64_t icount_wall_ns(void *opaque)
+{
+    const uint64_t start_s = 1735689600; /* 2025-01-01 00:00 UTC */
+    return start_s * 1000000000u + guest_ticks(opaque) * (1000000000u / GUEST_TIMEBASE_HZ);
+}
+
 static bool create_chardevs(struct board *b, struct error *err)
 {
     const struct machine_config *cfg = b->m->cfg;
@@ -285,7 +292,7 @@ bool virt_devices_create(struct machine *m, struct error *err)
     create_interrupt_controllers(b);
     bus_map(&m->bus, VIRT_ROM_BASE, VIRT_ROM_SIZE, &rom_ops, &b->rom, "rom");
     bus_map(&m->bus, VIRT_TEST_BASE, SYSCON_REG_SIZE, &syscon_ops, m, "test");
-    b->rtc = rtc_create(m->loop, line(b, 0, VIRT_RTC_IRQ));
+    b->rtc = rtc_create(m->loop, line(b, 0, VIRT_RTC_IRQ), m->cfg->icount ? icount_wall_ns : NULL, m);
     bus_map(&m->bus, VIRT_RTC_BASE, RTC_REG_SIZE, &rtc_ops, b->rtc, "rtc");
     b->uart = uart_create(m->loop, m->console, line(b, 0, VIRT_UART_IRQ));
     bus_map(&m->bus, VIRT_UART_BASE, UART_REG_SIZE, &uart_ops, b->uart, "uart");

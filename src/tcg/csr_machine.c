@@ -177,6 +177,9 @@ const struct csr_row csr_rows_machine[] = {
     {0xf13, 0, "mimpid", .read = csr_read_zero},
     {0xf14, 0, "mhartid", .read = read_mhartid},
     {0xf15, 0, "mconfigptr", .read = csr_read_zero},
+    /* No debug triggers: tselect stays 0 and tdata1 says type 0 (debug specification 5.7). */
+    {0x7a0, 0, "tselect", .read = csr_read_zero, .write = csr_write_nothing},
+    {0x7a1, 0x7a3, "tdata%u", .read = csr_read_zero, .write = csr_write_nothing},
     {0x300, 0, "mstatus", .effect = true, FIELD(mstatus), .write = write_mstatus},
     {0x301, 0, "misa", .read = read_misa, .write = csr_write_nothing},
     {0x302, 0, "medeleg", FIELD(medeleg), .mask = MEDELEG_MASK},

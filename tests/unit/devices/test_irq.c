@@ -390,7 +390,7 @@ END_TEST
 START_TEST(rtc_time_and_alarm)
 {
     fake_reset();
-    struct rtc *r = rtc_create(NULL, fake_line());
+    struct rtc *r = rtc_create(NULL, fake_line(), NULL, NULL);
     uint64_t lo = dev_read(&rtc_ops, r, 0, 4), t = dev_read(&rtc_ops, r, 4, 4) << 32 | lo;
     ck_assert_int_le(llabs((long long)(t / 1000000000) - (long long)time(NULL)), 1);
     /* Setting the clock: high, then low. */
