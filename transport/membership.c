@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPTIONS_MAX = 16384 };
+enum { OPTIONS_MAX = 16384, BARRIER_POLL_US = 500 };
 
 /* What each rank says of itself first. */
 struct introduction {
@@ -174,8 +174,19 @@ bool membership_agree(const struct membership *m, bool ok, struct error *err)
 
 void membership_barrier(const struct membership *m)
 {
-    if (m->mpi) {
-        MPI_Barrier(MPI_COMM_WORLD);
+    if (!m->mpi) {
+        return;
+    }
+    /* Asleep in between: MPI would wait with a core of its own, which the guest may need. */
+    MPI_Request request;
+    int done = 0;
+    MPI_Ibarrier(MPI_COMM_WORLD, &request);
+    for (;;) {
+        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (done) {
+            return;
+        }
+        usleep(BARRIER_POLL_US);
     }
 }
 

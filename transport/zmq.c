@@ -17,11 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
-enum { ROUTERS = TRAFFIC_CLASSES * 2, IDENTITY = 4, HANDSHAKE_MS = 10000 };
+enum { ROUTERS = TRAFFIC_CLASSES * 2, IDENTITY = 4, HANDSHAKE_MS = 10000, CONNECT_POLL_US = 1000 };
 
 struct peer {
     void *dealer[TRAFFIC_CLASSES];
@@ -32,6 +33,9 @@ struct peer {
     char key[TRANSPORT_KEY];
 };
 
+/* What an epoll event stands for. */
+enum { WATCH_ROUTER, WATCH_MONITOR, WATCH_ZAP, WATCH_CALLER };
+
 struct zmq_transport {
     struct transport base;
     struct transport_zmq_config config;
@@ -41,6 +45,10 @@ struct zmq_transport {
     struct peer peer[WEFT_MAX_RANKS];
     char public_key[TRANSPORT_KEY], secret_key[TRANSPORT_KEY];
     zmq_msg_t held;
+    /* We wait on the sockets' descriptors, not by zmq_poll, which asks every socket twice. A descriptor says only that
+     * something happened: the socket is then read until it has nothing (ready is cleared). */
+    int poll, caller_fd;
+    bool ready[ROUTERS];
 };
 
 static void *zmq_socket_new(struct zmq_transport *z, int type)
@@ -60,6 +68,16 @@ static void *zmq_socket_new(struct zmq_transport *z, int type)
     int handshake = HANDSHAKE_MS;
     zmq_setsockopt(s, ZMQ_HANDSHAKE_IVL, &handshake, sizeof(handshake));
     return s;
+}
+
+static void watch(struct zmq_transport *z, void *socket, unsigned what, unsigned index)
+{
+    int fd;
+    size_t size = sizeof(fd);
+    int e = zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)what << 32 | index};
+    e |= epoll_ctl(z->poll, EPOLL_CTL_ADD, fd, &event);
+    assert(!e);
 }
 
 /* ---- addresses ---- */
@@ -141,6 +159,8 @@ static bool bind_ipc(struct zmq_transport *z, unsigned c, struct transport_addre
     void *s = z->router[c] = zmq_socket_new(z, ZMQ_ROUTER);
     int n = snprintf(mine->ipc[c], sizeof(mine->ipc[c]), "ipc://%s/rank%u.%s", z->config.run_dir, z->base.self,
                      c == TRAFFIC_URGENT ? "urgent" : "bulk");
+    watch(z, s, WATCH_ROUTER, c);
+    z->ready[c] = true;
     if (n < 0 || (size_t)n >= sizeof(mine->ipc[c])) {
         return error_set(err, "the directory for sockets, %s, has too long a name: set TMPDIR to a shorter one",
                          z->config.run_dir);
@@ -156,6 +176,8 @@ static bool bind_tcp(struct zmq_transport *z, unsigned c, struct transport_addre
 {
     void *s = z->router[TRAFFIC_CLASSES + c] = zmq_socket_new(z, ZMQ_ROUTER);
     int yes = 1;
+    watch(z, s, WATCH_ROUTER, TRAFFIC_CLASSES + c);
+    z->ready[TRAFFIC_CLASSES + c] = true;
     zmq_setsockopt(s, ZMQ_CURVE_SERVER, &yes, sizeof(yes));
     zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, z->secret_key, TRANSPORT_KEY);
     zmq_setsockopt(s, ZMQ_ZAP_DOMAIN, "weft", 4);
@@ -198,6 +220,7 @@ static void zmq_transport_destroy(struct transport *t)
     zmq_msg_close(&z->held);
     zmq_close_all(z);
     zmq_ctx_term(z->context);
+    close(z->poll);
     for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
         if (z->ipc_path[c][0]) {
             unlink(z->ipc_path[c]);
@@ -223,6 +246,9 @@ struct transport *transport_zmq_bind(const struct transport_zmq_config *config, 
         zmq_ctx_set(z->context, ZMQ_THREAD_AFFINITY_CPU_ADD, config->io_cpus[i]);
     }
     zmq_msg_init(&z->held);
+    z->poll = epoll_create1(EPOLL_CLOEXEC);
+    z->caller_fd = -1;
+    assert(z->poll >= 0);
     memset(mine, 0, sizeof(*mine));
     mine->host = config->host;
     bool ok = true;
@@ -233,6 +259,7 @@ struct transport *transport_zmq_bind(const struct transport_zmq_config *config, 
         memcpy(mine->public_key, z->public_key, sizeof(mine->public_key));
         list_addresses(mine);
         z->zap = zmq_socket(z->context, ZMQ_REP);
+        watch(z, z->zap, WATCH_ZAP, 0);
         ok = ok && (!zmq_bind(z->zap, "inproc://zeromq.zap.01") ||
                     error_set(err, "rank %u cannot answer for CURVE keys: %s", config->self, zmq_strerror(errno)));
     }
@@ -247,7 +274,7 @@ struct transport *transport_zmq_bind(const struct transport_zmq_config *config, 
 }
 
 /* Answers libzmq's question whether a client key may connect (ZeroMQ RFC 27): only keys that came by MPI. */
-static void answer_zap(struct zmq_transport *z)
+static bool answer_one_zap(struct zmq_transport *z)
 {
     char part[8][256];
     size_t length[8] = {0};
@@ -257,7 +284,7 @@ static void answer_zap(struct zmq_transport *z)
         char spare[256];
         int n = zmq_recv(z->zap, parts < 8 ? part[parts] : spare, sizeof(spare), ZMQ_DONTWAIT);
         if (n < 0) {
-            return;
+            return false;
         }
         if (parts < 8) {
             length[parts++] = (size_t)n < sizeof(spare) ? (size_t)n : sizeof(spare);
@@ -282,6 +309,13 @@ static void answer_zap(struct zmq_transport *z)
     zmq_send(z->zap, known ? "OK" : "not a rank of this run", known ? 2 : 22, ZMQ_SNDMORE);
     zmq_send(z->zap, "", 0, ZMQ_SNDMORE);
     zmq_send(z->zap, "", 0, 0);
+    return true;
+}
+
+static void answer_zap(struct zmq_transport *z)
+{
+    while (answer_one_zap(z)) {
+    }
 }
 
 /* Notes what the monitors of a peer's connections tell. */
@@ -336,6 +370,7 @@ static bool connect_peer(struct zmq_transport *z, unsigned rank, const struct tr
                  ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     p->monitor[c] = zmq_socket(z->context, ZMQ_PAIR);
+    watch(z, p->monitor[c], WATCH_MONITOR, rank * TRAFFIC_CLASSES + c);
     if (zmq_socket_monitor(s, monitor, events) || zmq_connect(p->monitor[c], monitor) || zmq_connect(s, endpoint)) {
         return error_set(err, "rank %u cannot connect to rank %u at %s: %s", z->base.self, rank, endpoint,
                          zmq_strerror(errno));
@@ -366,6 +401,22 @@ static int missing(const struct zmq_transport *z)
     return -1;
 }
 
+/* Reads all that monitors and the key check have, whatever their descriptors say: a socket that was never read signals
+ * nothing. */
+static void look_at_monitors(struct zmq_transport *z)
+{
+    if (z->zap) {
+        answer_zap(z);
+    }
+    for (unsigned r = 0; r < z->base.ranks; r++) {
+        for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
+            if (z->peer[r].monitor[c]) {
+                read_monitor(z, r, c);
+            }
+        }
+    }
+}
+
 bool transport_zmq_connect(struct transport *t, const struct transport_address *all, int timeout_ms, struct error *err)
 {
     struct zmq_transport *z = (struct zmq_transport *)t;
@@ -390,7 +441,8 @@ bool transport_zmq_connect(struct transport *t, const struct transport_address *
                              "rank %u got no connection to rank %d%s: check that the hosts reach one another by tcp",
                              t->self, rank, z->peer[rank].lost ? ", which refused it" : " in time");
         }
-        transport_wait(t, -1, left > 50 ? 50 : (int)left);
+        look_at_monitors(z);
+        usleep(CONNECT_POLL_US);
     }
     return true;
 }
@@ -444,12 +496,13 @@ static ssize_t zmq_transport_receive(struct transport *t, int *src, enum traffic
     static const unsigned order[ROUTERS] = {0, 2, 1, 3}; /* urgent first */
     for (unsigned i = 0; i < ROUTERS; i++) {
         void *s = z->router[order[i]];
-        if (!s) {
+        if (!z->ready[order[i]]) {
             continue;
         }
         *traffic = (enum traffic)(order[i] % TRAFFIC_CLASSES);
         /* Identity, then the message. Anything with more parts is none of ours and comes out as a bad message. */
         if (zmq_msg_recv(&z->held, s, ZMQ_DONTWAIT) < 0) {
+            z->ready[order[i]] = false;
             continue;
         }
         *src = rank_of_id(z, &z->held, *traffic);
@@ -464,43 +517,43 @@ static ssize_t zmq_transport_receive(struct transport *t, int *src, enum traffic
     return -EAGAIN;
 }
 
+/* Adds the caller's descriptor when it is a new one. */
+static void watch_caller(struct zmq_transport *z, int fd)
+{
+    if (fd == z->caller_fd) {
+        return;
+    }
+    if (z->caller_fd >= 0) {
+        epoll_ctl(z->poll, EPOLL_CTL_DEL, z->caller_fd, NULL);
+    }
+    z->caller_fd = fd;
+    if (fd >= 0) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)WATCH_CALLER << 32};
+        epoll_ctl(z->poll, EPOLL_CTL_ADD, fd, &event);
+    }
+}
+
 static int zmq_transport_wait(struct transport *t, int fd, int timeout_ms)
 {
     struct zmq_transport *z = (struct zmq_transport *)t;
-    zmq_pollitem_t items[ROUTERS + 2 + WEFT_MAX_RANKS * TRAFFIC_CLASSES];
-    uint8_t rank_of[ROUTERS + 2 + WEFT_MAX_RANKS * TRAFFIC_CLASSES];
-    int n = 0, first_monitor;
-    for (unsigned i = 0; i < ROUTERS; i++) {
-        if (z->router[i]) {
-            items[n++] = (zmq_pollitem_t){.socket = z->router[i], .events = ZMQ_POLLIN};
-        }
-    }
-    if (fd >= 0) {
-        items[n++] = (zmq_pollitem_t){.fd = fd, .events = ZMQ_POLLIN};
-    }
-    int zap = n;
-    if (z->zap) {
-        items[n++] = (zmq_pollitem_t){.socket = z->zap, .events = ZMQ_POLLIN};
-    }
-    first_monitor = n;
-    for (unsigned r = 0; r < t->ranks; r++) {
-        for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
-            if (z->peer[r].monitor[c]) {
-                rank_of[n] = (uint8_t)(r * TRAFFIC_CLASSES + c);
-                items[n++] = (zmq_pollitem_t){.socket = z->peer[r].monitor[c], .events = ZMQ_POLLIN};
-            }
-        }
-    }
-    if (zmq_poll(items, n, timeout_ms) < 0) {
+    struct epoll_event events[16];
+    watch_caller(z, fd);
+    int n = epoll_wait(z->poll, events, 16, timeout_ms);
+    if (n < 0) {
         return errno == EINTR ? 0 : -errno;
     }
-    if (z->zap && items[zap].revents) {
-        answer_zap(z);
-    }
-    for (int i = first_monitor; i < n; i++) {
-        if (items[i].revents) {
-            read_monitor(z, rank_of[i] / TRAFFIC_CLASSES, rank_of[i] % TRAFFIC_CLASSES);
+    for (int i = 0; i < n; i++) {
+        unsigned what = (unsigned)(events[i].data.u64 >> 32), index = (unsigned)events[i].data.u64;
+        if (what == WATCH_ROUTER) {
+            z->ready[index] = true;
+        } else if (what == WATCH_MONITOR) {
+            read_monitor(z, index / TRAFFIC_CLASSES, index % TRAFFIC_CLASSES);
+        } else if (what == WATCH_ZAP) {
+            answer_zap(z);
         }
+    }
+    if (n == 0) {
+        look_at_monitors(z);
     }
     return 0;
 }

@@ -89,7 +89,8 @@ void cluster_send(struct cluster *c, unsigned rank, struct message *m, const voi
     s->bytes_sent += m->header.size + tail;
     int r = transport_send(c->config.transport, rank, traffic, m, m->header.size, page, tail);
     if (r < 0) {
-        c->send_failed |= 1ull << rank; /* told by the loop: the caller may be in the middle of the directory's actions */
+        c->send_failed |=
+            1ull << rank; /* told by the loop: the caller may be in the middle of the directory's actions */
     }
 }
 
@@ -349,11 +350,12 @@ static void sleep_until_needed(struct cluster *c, uint64_t locks_due)
         uint64_t due = c->beat_due < locks_due ? c->beat_due : locks_due;
         transport_wait(c->config.transport, c->poll, due > now ? (int)((due - now) / MS + 1) : 0);
     }
-    atomic_store(&c->asleep, false);
     uint64_t count;
-    ssize_t n = read(c->event, &count, sizeof(count));
-    n = read(c->timer, &count, sizeof(count));
-    if (n > 0) {
+    if (!atomic_exchange(&c->asleep, false)) {
+        ssize_t n = read(c->event, &count, sizeof(count)); /* who took the flag writes, or has written */
+        (void)n;
+    }
+    if (c->timer_at <= cluster_now_ns() && read(c->timer, &count, sizeof(count)) > 0) {
         c->timer_at = UINT64_MAX;
     }
 }

@@ -1,0 +1,375 @@
+/*
+ * What a remote page, a lock and an interrupt cost, beside the raw round trips of the same link in the same run.
+ *
+ *   mpirun -n 3 cluster_rtt [--count N] [--json]
+ *
+ * Rank 1 asks, rank 0 is the home, rank 2 the third party. Medians and 99th percentiles in microseconds, and the ratio
+ * to the raw ZeroMQ round trip of the same size. "raw" is one thread at each end that does nothing else.
+ */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/tcp.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "weft/cluster.h"
+
+enum { SMALL = 32, PAGES_PER_RANK = 4096, COUNT_MAX = 4000 };
+
+static struct membership members;
+static struct cluster *cluster;
+static uint8_t *ram;
+static unsigned count = 1000;
+static bool json;
+static double sample[COUNT_MAX];
+static double base_small, base_page; /* medians of raw ZeroMQ */
+static sem_t ended, pong;
+
+static double now_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double d = *(const double *)a - *(const double *)b;
+    return d < 0 ? -1 : d > 0;
+}
+
+/* Prints `n` samples; returns the median. `base` 0: no ratio. */
+static double report(const char *name, unsigned n, double base)
+{
+    qsort(sample, n, sizeof(sample[0]), by_value);
+    double p50 = sample[n / 2], p99 = sample[n * 99 / 100];
+    if (json) {
+        printf("{\"name\": \"%s\", \"count\": %u, \"p50_us\": %.2f, \"p99_us\": %.2f, \"ratio\": %.2f}\n", name, n, p50,
+               p99, base > 0 ? p50 / base : 0);
+    } else if (base > 0) {
+        printf("%-44s p50 %8.2f  p99 %8.2f us   %.2f x raw\n", name, p50, p99, p50 / base);
+    } else {
+        printf("%-44s p50 %8.2f  p99 %8.2f us\n", name, p50, p99);
+    }
+    fflush(stdout);
+    return p50;
+}
+
+/* ---- raw ---- */
+
+static void raw_zmq(const char *endpoint, const char *name, size_t answer, double *base)
+{
+    void *context = zmq_ctx_new(), *s = zmq_socket(context, ZMQ_PAIR);
+    static char buffer[8192];
+    if (members.self == 0) {
+        int e = zmq_bind(s, endpoint);
+        assert(!e);
+    }
+    membership_barrier(&members);
+    if (members.self == 1) {
+        zmq_connect(s, endpoint);
+        for (unsigned i = 0; i < count; i++) {
+            double start = now_us();
+            zmq_send(s, buffer, SMALL, 0);
+            zmq_recv(s, buffer, sizeof(buffer), 0);
+            sample[i] = now_us() - start;
+        }
+        *base = report(name, count, 0);
+    } else if (members.self == 0) {
+        for (unsigned i = 0; i < count; i++) {
+            zmq_recv(s, buffer, sizeof(buffer), 0);
+            zmq_send(s, buffer, answer, 0);
+        }
+    }
+    membership_barrier(&members);
+    zmq_close(s);
+    zmq_ctx_term(context);
+}
+
+static void read_all(int fd, void *buffer, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = read(fd, (char *)buffer + done, size - done);
+        assert(n > 0);
+        done += (size_t)n;
+    }
+}
+
+static void raw_tcp(const char *name, size_t answer)
+{
+    static char buffer[8192];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(at);
+    int listener = -1, fd = -1, yes = 1;
+    if (members.self == 0) {
+        listener = socket(AF_INET, SOCK_STREAM, 0);
+        int e = bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 1);
+        assert(!e);
+        getsockname(listener, (struct sockaddr *)&at, &length);
+    }
+    struct sockaddr_in all[WEFT_MAX_RANKS];
+    membership_exchange(&members, &at, sizeof(at), all);
+    if (members.self == 0) {
+        fd = accept(listener, NULL, NULL);
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+        for (unsigned i = 0; i < count; i++) {
+            read_all(fd, buffer, SMALL);
+            ssize_t n = write(fd, buffer, answer);
+            assert(n == (ssize_t)answer);
+        }
+    } else if (members.self == 1) {
+        fd = socket(AF_INET, SOCK_STREAM, 0);
+        int e = connect(fd, (struct sockaddr *)&all[0], sizeof(all[0]));
+        assert(!e);
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+        for (unsigned i = 0; i < count; i++) {
+            double start = now_us();
+            ssize_t n = write(fd, buffer, SMALL);
+            assert(n == SMALL);
+            read_all(fd, buffer, answer);
+            sample[i] = now_us() - start;
+        }
+        report(name, count, 0);
+    }
+    close(fd);
+    close(listener);
+    membership_barrier(&members);
+}
+
+/* ---- pages ---- */
+
+static void take(void *opaque, uint64_t page, enum page_right right)
+{
+    page_source_taken(cluster_pages(cluster), page, true);
+}
+
+static const struct page_user_ops users = {.take = take};
+
+struct waiting {
+    struct page_request request;
+    sem_t done;
+    enum page_status status;
+};
+
+static void page_done(struct page_request *r, enum page_status status)
+{
+    struct waiting *w = (struct waiting *)r;
+    w->status = status;
+    sem_post(&w->done);
+}
+
+/* Asks for `n` pages from `first`, one at a time. */
+static void fetch(uint64_t first, unsigned n, enum page_right right, const char *name, double base)
+{
+    struct waiting w = {.request.done = page_done};
+    sem_init(&w.done, 0, 0);
+    for (unsigned i = 0; i < n; i++) {
+        double start = now_us();
+        page_source_acquire(cluster_pages(cluster), &w.request, first + i, right, true);
+        sem_wait(&w.done);
+        sample[i] = now_us() - start;
+        assert(w.status == PAGE_GRANTED);
+    }
+    if (name) {
+        report(name, n, base);
+    }
+}
+
+static void bench_pages(void)
+{
+    if (members.self == 1) {
+        fetch(0, count, PAGE_READ, "read fault, page at its home", base_page);
+        fetch(0, count, PAGE_WRITE, "upgrade without bytes", base_small);
+    }
+    membership_barrier(&members);
+    if (members.self == 2 && members.ranks > 2) {
+        fetch(0, count, PAGE_READ, "read fault, page at a third rank", base_page);
+    }
+    membership_barrier(&members);
+    if (members.self == 1) {
+        fetch(0, count, PAGE_WRITE, members.ranks > 2 ? "upgrade, third rank invalidated" : "upgrade again",
+              base_small);
+    }
+    membership_barrier(&members);
+    if (members.self == 1) {
+        fetch(PAGES_PER_RANK / 2, count < PAGES_PER_RANK / 2 ? count : PAGES_PER_RANK / 2, PAGE_READ,
+              "read fault, page of zeroes", base_small);
+    }
+    membership_barrier(&members);
+}
+
+/* ---- locks ---- */
+
+static void bench_locks(void)
+{
+    struct lock_fence fence;
+    char name[MSG_LOCK_NAME];
+    int lock = -1;
+    /* A lock whose master is rank 0, so that a hand-off between 1 and 2 is the long way. */
+    for (unsigned i = 0; lock < 0; i++) {
+        struct lock_view v;
+        snprintf(name, sizeof(name), "bench%u", i);
+        int candidate = cluster_lock_open(cluster, name);
+        for (unsigned k = 0; cluster_lock_view(cluster, k, &v); k++) {
+            lock = (int)k == candidate && v.master == 0 ? candidate : lock;
+        }
+    }
+    if (members.self == 1) {
+        cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
+        cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
+        enum { REPEAT = 1000 };
+        for (unsigned i = 0; i < 100; i++) {
+            double start = now_us();
+            for (unsigned k = 0; k < REPEAT; k++) {
+                cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
+                cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
+            }
+            sample[i] = (now_us() - start) / REPEAT;
+        }
+        report("lock and unlock, token here", 100, 0);
+    }
+    for (unsigned i = 0; i < count / 4; i++) {
+        membership_barrier(&members);
+        if (members.self == 1 + i % 2 || (members.ranks == 2 && members.self == i % 2)) {
+            double start = now_us();
+            cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
+            sample[i / 2] = now_us() - start;
+            cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
+        }
+    }
+    if (members.self == 1) {
+        report("lock, token at another rank", count / 8, base_small);
+    }
+    membership_barrier(&members);
+}
+
+/* ---- posts ---- */
+
+static void on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes, size_t length)
+{
+    if (kind == 1) {
+        cluster_post(cluster, src, 2, bytes, length);
+    } else {
+        sem_post(&pong);
+    }
+}
+
+static void bench_posts(void)
+{
+    if (members.self == 1) {
+        for (unsigned i = 0; i < count; i++) {
+            double start = now_us();
+            cluster_post(cluster, 0, 1, "ipi", 4);
+            sem_wait(&pong);
+            sample[i] = now_us() - start;
+        }
+        report("post there and back", count, base_small);
+    }
+    membership_barrier(&members);
+}
+
+static void on_end(void *opaque, int status, int lost, const char *sentence)
+{
+    if (lost >= 0) {
+        fprintf(stderr, "cluster_rtt: %s\n", sentence);
+    }
+    sem_post(&ended);
+}
+
+static const struct cluster_ops ops = {.on_post = on_post, .on_end = on_end};
+
+static bool start_cluster(struct error *err)
+{
+    struct transport_zmq_config config = {.self = members.self, .ranks = members.ranks, .io_threads = 1};
+    config.silence_ms = CLUSTER_SILENCE_MS;
+    config.host = members.member[members.self].host;
+    config.several_hosts = members.hosts > 1;
+    config.run_dir = members.run_dir;
+    struct transport_address mine, all[WEFT_MAX_RANKS];
+    struct transport *t = transport_zmq_bind(&config, &mine, err);
+    if (!membership_agree(&members, t != NULL, err)) {
+        return false;
+    }
+    membership_exchange(&members, &mine, sizeof(mine), all);
+    bool ok = transport_zmq_connect(t, all, 10000, err);
+    if (!membership_agree(&members, ok, err)) {
+        return false;
+    }
+    static struct home_range ranges[WEFT_MAX_RANKS];
+    for (unsigned r = 0; r < members.ranks; r++) {
+        ranges[r] =
+            (struct home_range){.first = (uint64_t)r * PAGES_PER_RANK, .count = PAGES_PER_RANK, .rank = (uint16_t)r};
+    }
+    size_t size = (size_t)members.ranks * PAGES_PER_RANK * MSG_PAGE_SIZE;
+    ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert(ram != MAP_FAILED);
+    /* Half of each rank's pages have content, half are untouched; all are mapped where they will be stored. */
+    memset(ram, 0, size);
+    for (size_t p = 0; p < PAGES_PER_RANK / 2; p++) {
+        memset(ram + ((size_t)members.self * PAGES_PER_RANK + p) * MSG_PAGE_SIZE, (int)(p | 1), MSG_PAGE_SIZE);
+    }
+    struct cluster_config c = {.members = &members, .transport = t, .num_ranges = members.ranks, .ranges = ranges};
+    c.ram = ram;
+    c.users = &users;
+    c.ops = &ops;
+    c.no_hot = c.no_prefetch = true;
+    c.hold_us = 1;
+    cluster = cluster_create(&c);
+    return cluster_start(cluster, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {0};
+    for (int i = 1; i < argc; i++) {
+        json = json || !strcmp(argv[i], "--json");
+        if (!strcmp(argv[i], "--count") && i + 1 < argc) {
+            count = (unsigned)atoi(argv[++i]);
+        }
+    }
+    count = count < 100 ? 100 : count > PAGES_PER_RANK / 2 ? PAGES_PER_RANK / 2 : count;
+    if (!membership_start(&members, WEFT_VERSION, "cluster_rtt", &err)) {
+        error_report(&err);
+        return 1;
+    }
+    if (members.ranks < 2) {
+        fprintf(stderr, "cluster_rtt: start it with mpirun -n 2 or more\n");
+        return 2;
+    }
+    sem_init(&ended, 0, 0);
+    sem_init(&pong, 0, 0);
+    char endpoint[160];
+    raw_tcp("raw TCP, 32 B there and back", SMALL);
+    raw_tcp("raw TCP, 32 B there, 4 KiB back", MSG_PAGE_SIZE);
+    snprintf(endpoint, sizeof(endpoint), "ipc://%s/bench", members.run_dir);
+    raw_zmq(endpoint, "raw ZeroMQ ipc, 32 B there and back", SMALL, &base_small);
+    raw_zmq(endpoint, "raw ZeroMQ ipc, 32 B there, 4 KiB back", MSG_PAGE_SIZE, &base_page);
+    double mine[2] = {base_small, base_page}, all[WEFT_MAX_RANKS][2];
+    membership_exchange(&members, mine, sizeof(mine), all);
+    base_small = all[1][0];
+    base_page = all[1][1];
+    if (!start_cluster(&err)) {
+        error_report(&err);
+        return 1;
+    }
+    membership_barrier(&members);
+    bench_pages();
+    bench_locks();
+    bench_posts();
+    if (members.self == 0) {
+        cluster_end(cluster, 0, "done");
+    }
+    sem_wait(&ended);
+    cluster_stop(cluster);
+    membership_barrier(&members);
+    cluster_destroy(&cluster);
+    membership_end(&members);
+    return 0;
+}
