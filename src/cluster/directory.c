@@ -324,7 +324,8 @@ static const char *on_grant(struct directory *d, unsigned src, const struct msg_
     }
     r->granted = true;
     r->acks = m->acks;
-    r->hops = src == directory_home(d, m->page) && !m->acks ? 2 : 3;
+    unsigned home = directory_home(d, m->page);
+    r->hops = home == d->config.self || (src == home && !m->acks) ? 2 : 3;
     request_settle(d, r, out);
     return NULL;
 }

@@ -1,8 +1,11 @@
 /*
  * Litmus tests over ranks through the page port, with real threads and real transports.
  *
- *   litmus --loopback N [--rounds N]   N ranks as threads of this process
- *   mpirun -n N litmus [--rounds N]    N processes over ZeroMQ
+ *   litmus --loopback N [--rounds N] [--storm]   N ranks as threads of this process
+ *   mpirun -n N litmus [--rounds N] [--storm]    N processes over ZeroMQ
+ *
+ * Without --storm most rounds run on pages that are here, as in a guest; with it each vCPU rests after a round and
+ * pages do not stay, so that nearly every round moves pages.
  *
  * MP, CoRR, SB, IRIW and atomic counters, each with the two variables on pages of different homes. Writers write 1, 2,
  * 3, ..., so a forbidden outcome shows in the order of what was read, whatever the interleaving. Prints one line per
@@ -14,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "page_user.h"
 #include "weft/cluster.h"
@@ -36,7 +40,7 @@ struct rank {
 };
 
 static unsigned ranks, rounds = 3000, failures;
-static bool loopback;
+static bool loopback, storm;
 static struct rank rank[LOOP_RANKS];               /* mpirun: [0] is this process */
 static struct sample *samples[LOOP_RANKS * VCPUS]; /* by global vCPU; mpirun: gathered */
 
@@ -68,6 +72,8 @@ static void create_rank(struct rank *k, struct transport *transport)
     config.users_opaque = &k->user;
     config.ops = &cluster_ops;
     config.opaque = k;
+    config.hold_us = storm ? 1 : 0;
+    config.no_hot = storm;
     k->cluster = cluster_create(&config);
     k->user.source = cluster_pages(k->cluster);
     struct error err = {0};
@@ -90,6 +96,15 @@ static void *run_job(void *opaque)
     j->body(j->vcpu, j->global, j->base);
     page_user_rest(j->vcpu);
     return NULL;
+}
+
+static void end_round(struct user_vcpu *v)
+{
+    if (storm) {
+        page_user_rest(v);
+        usleep(20);
+        page_user_run(v);
+    }
 }
 
 static void check(bool ok)
@@ -142,7 +157,8 @@ static void report(const char *name, uint64_t forbidden, const struct timespec *
     clock_gettime(CLOCK_MONOTONIC, &now);
     failures += forbidden > 0;
     if (loopback || rank[0].members.self == 0) {
-        printf("%-8s %u rounds over %u ranks in %.2f s: %llu forbidden\n", name, rounds, ranks,
+        printf("%-8s %u rounds over %u ranks on %u hosts in %.2f s: %llu forbidden\n", name, rounds, ranks,
+               loopback ? 1 : rank[0].members.hosts,
                (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9,
                (unsigned long long)forbidden);
         fflush(stdout);
@@ -160,6 +176,7 @@ static void mp_body(struct user_vcpu *v, unsigned global, unsigned base)
         } else {
             check(page_user_load(v, base + 1, 16, &s->first) && page_user_load(v, base, 8, &s->second));
         }
+        end_round(v);
     }
 }
 
@@ -189,6 +206,7 @@ static void sb_body(struct user_vcpu *v, unsigned global, unsigned base)
         check(page_user_store(v, own, 32, i + 1));
         atomic_thread_fence(memory_order_seq_cst);
         check(page_user_load(v, other, 32, &samples[global][i].first));
+        end_round(v);
     }
 }
 
@@ -220,6 +238,7 @@ static void iriw_body(struct user_vcpu *v, unsigned global, unsigned base)
         } else if (global == VCPUS + 1) {
             check(page_user_load(v, base + 1, 40, &s->second) && page_user_load(v, base, 40, &s->first));
         }
+        end_round(v);
     }
 }
 
@@ -250,6 +269,7 @@ static void add_body(struct user_vcpu *v, unsigned global, unsigned base)
         if (i % 64 == 0) {
             check(page_user_fetch(v, base + 1));
         }
+        end_round(v);
     }
 }
 
@@ -397,7 +417,9 @@ static int run_mpi(void)
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (i + 1 < argc && !strcmp(argv[i], "--loopback")) {
+        if (!strcmp(argv[i], "--storm")) {
+            storm = true;
+        } else if (i + 1 < argc && !strcmp(argv[i], "--loopback")) {
             loopback = true;
             ranks = (unsigned)atoi(argv[++i]);
         } else if (i + 1 < argc && !strcmp(argv[i], "--rounds")) {
@@ -405,7 +427,7 @@ int main(int argc, char **argv)
         }
     }
     if (rounds < 1 || rounds > ROUNDS_MAX || (loopback && (ranks < 2 || ranks > LOOP_RANKS))) {
-        fprintf(stderr, "usage: litmus [--loopback 2..%d] [--rounds 1..%d]\n", LOOP_RANKS, ROUNDS_MAX);
+        fprintf(stderr, "usage: litmus [--loopback 2..%d] [--rounds 1..%d] [--storm]\n", LOOP_RANKS, ROUNDS_MAX);
         return 2;
     }
     return loopback ? run_loopback() : run_mpi();
