@@ -34,7 +34,7 @@ enum {
     TLB_CODE_IDS = 512,
     JC_LIST = 1024,
     CODE_SEEN = 1024,
-    WRITE_FILTER_WORDS = 64,
+    WRITE_FILTER = 4096,
 };
 
 #define TLB_TAG_NONE(i) ((uint64_t)((i) ^ 1) << GUEST_PAGE_BITS)
@@ -70,11 +70,11 @@ struct tlb_ctx {
     /* Something was entered since the last flush at addresses with bit 63 clear / set; the same for code. A refill by
      * the short path enters pages of the lower half without, of the upper half with G. */
     bool half[2], code_half[2];
-    uint64_t groups; /* groups in which something was entered since the last flush */
+    bool group[TLB_GROUPS]; /* something was entered there since the last flush */
     /* PTE bits (bit 8: not RAM) under the mask must equal the wanted ones for the short refill; a mask of 0 wants 1. */
     uint64_t read_mask, read_want, write_mask, write_want;
     uint64_t last_used;
-    uint64_t write_filter[WRITE_FILTER_WORDS]; /* by host page: a clear bit proves that no write was granted */
+    bool write_filter[WRITE_FILTER]; /* by host page: false proves that no write was granted */
     /* Pages fetched from, by page number: the page | 2, or | 3 when also others were that share the place. 0 = none. */
     uint64_t code_seen[CODE_SEEN];
     uint32_t code_ids[TLB_CODE_IDS];

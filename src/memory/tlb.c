@@ -104,14 +104,10 @@ static inline bool concerns(const struct tlb_ctx *ctx, const struct flush_args *
 /* Drops the first-level entries of the 2 MiB or 1 GiB (bits) around va. */
 static void ctx_drop_region(struct tlb_ctx *ctx, gva_t va, unsigned bits)
 {
-    uint64_t left = ctx->groups;
-    if (bits == 21) {
-        unsigned groups = 512 / TLB_GROUP_SIZE;
-        left &= ((1ull << groups) - 1) << ((va >> 21 & (TLB_SIZE / 512 - 1)) * groups);
-    }
-    for (; left; left &= left - 1) {
-        unsigned first = (unsigned)__builtin_ctzll(left) * TLB_GROUP_SIZE;
-        for (unsigned i = first; i < first + TLB_GROUP_SIZE; i++) {
+    unsigned n = bits == 21 ? 512 / TLB_GROUP_SIZE : TLB_GROUPS;
+    unsigned first = bits == 21 ? (va >> 21) * n & (TLB_GROUPS - 1) : 0;
+    for (unsigned g = first; g < first + n; g++) {
+        for (unsigned i = g * TLB_GROUP_SIZE; ctx->group[g] && i < (g + 1) * TLB_GROUP_SIZE; i++) {
             if ((ctx->rtag[i] ^ va) >> bits == 0 || (ctx->wtag[i] ^ va) >> bits == 0) {
                 ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
             }
@@ -168,7 +164,7 @@ static inline void ctx_drop_page(struct cpu *cpu, struct tlb_ctx *ctx, const str
     unsigned i = f->page >> GUEST_PAGE_BITS & (TLB_SIZE - 1);
     if (f->bits != GUEST_PAGE_BITS) {
         ctx_drop_region(ctx, f->page, f->bits);
-    } else if (ctx->groups >> i / TLB_GROUP_SIZE & 1 && (ctx->rtag[i] == f->page || ctx->wtag[i] == f->page)) {
+    } else if (ctx->group[i / TLB_GROUP_SIZE] && (ctx->rtag[i] == f->page || ctx->wtag[i] == f->page)) {
         ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
     }
     if (ctx->code_half[half] && !ctx->code_stale) {
@@ -238,9 +234,8 @@ void tlb_flush(struct cpu *cpu, bool has_va, gva_t va, bool has_asid, uint16_t a
 static void ctx_drop_write(const struct cpu *cpu, struct tlb_ctx *ctx, uint64_t host)
 {
     const _Atomic uint8_t *flags = cpu->l2->flags_of_host;
-    for (uint64_t left = ctx->groups; left; left &= left - 1) {
-        unsigned first = (unsigned)__builtin_ctzll(left) * TLB_GROUP_SIZE;
-        for (unsigned i = first; i < first + TLB_GROUP_SIZE; i++) {
+    for (unsigned g = 0; g < TLB_GROUPS; g++) {
+        for (unsigned i = g * TLB_GROUP_SIZE; ctx->group[g] && i < (g + 1) * TLB_GROUP_SIZE; i++) {
             if (ctx->wtag[i] == TLB_TAG_NONE(i)) {
                 continue;
             }
@@ -260,7 +255,7 @@ static void ctx_drop_write(const struct cpu *cpu, struct tlb_ctx *ctx, uint64_t 
 static void drop_write(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
 {
     uint64_t host = *(const uint64_t *)arg;
-    if (!ctx->stale && filter_test(ctx->write_filter, WRITE_FILTER_WORDS, host >> GUEST_PAGE_BITS)) {
+    if (!ctx->stale && *write_filter_slot(ctx, host)) {
         ctx_drop_write(cpu, ctx, host);
     }
 }
@@ -274,7 +269,7 @@ void tlb_drop_write(struct cpu *cpu, gpa_t page)
 static void drop_write_code(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
 {
     (void)arg;
-    if (!ctx->stale) {
+    if (!ctx->stale && ctx_filled(ctx)) {
         ctx_drop_write(cpu, ctx, 0);
     }
 }

@@ -148,13 +148,16 @@ void ctx_flush_code(struct tlb_ctx *ctx)
 
 void ctx_flush(struct tlb_ctx *ctx)
 {
-    if (ctx->groups) {
-        for (uint64_t left = ctx->groups; left; left &= left - 1) {
-            unsigned first = (unsigned)__builtin_ctzll(left) * TLB_GROUP_SIZE;
+    if (ctx_filled(ctx)) {
+        for (unsigned g = 0; g < TLB_GROUPS; g++) {
+            if (!ctx->group[g]) {
+                continue;
+            }
+            unsigned first = g * TLB_GROUP_SIZE;
             memcpy(&ctx->rtag[first], &empty.image->rtag[first], TLB_GROUP_SIZE * sizeof(ctx->rtag[0]));
             memcpy(&ctx->wtag[first], &empty.image->rtag[first], TLB_GROUP_SIZE * sizeof(ctx->wtag[0]));
         }
-        ctx->groups = 0;
+        memset(ctx->group, 0, sizeof(ctx->group));
         ctx->half[0] = ctx->half[1] = false;
         memset(ctx->write_filter, 0, sizeof(ctx->write_filter));
     }

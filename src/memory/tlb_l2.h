@@ -118,14 +118,9 @@ static inline uint64_t *code_seen_slot(struct tlb_ctx *ctx, gva_t va)
     return &ctx->code_seen[va >> GUEST_PAGE_BITS & (CODE_SEEN - 1)];
 }
 
-static inline bool filter_test(const uint64_t *filter, unsigned words, uint64_t number)
+static inline bool *write_filter_slot(struct tlb_ctx *ctx, uint64_t host)
 {
-    return filter[number >> 6 & (words - 1)] >> (number & 63) & 1;
-}
-
-static inline void filter_set(uint64_t *filter, unsigned words, uint64_t number)
-{
-    filter[number >> 6 & (words - 1)] |= 1ull << (number & 63);
+    return &ctx->write_filter[host >> GUEST_PAGE_BITS & (WRITE_FILTER - 1)];
 }
 
 /* tlb_l2.c: enters a leaf found by a walk. */
@@ -147,6 +142,11 @@ static inline bool l2_names_full(const struct tlb_l2 *l2)
 void l2_void(struct tlb_l2 *l2);
 void l2_fetch_clear(struct tlb_l2 *l2);
 
+/* Is anything entered for data? */
+static inline bool ctx_filled(const struct tlb_ctx *ctx)
+{
+    return ctx->half[0] | ctx->half[1];
+}
 /* tlb_context.c: empties a context (data and code), its code only. */
 void ctx_flush(struct tlb_ctx *ctx);
 void ctx_flush_code(struct tlb_ctx *ctx);

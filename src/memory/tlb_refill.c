@@ -31,13 +31,13 @@ static inline bool write_granted(_Atomic uint8_t *flags, bool store)
 
 static inline void note_entry(struct tlb_ctx *ctx, gva_t page, uint64_t i)
 {
-    ctx->groups |= 1ull << i / TLB_GROUP_SIZE;
+    ctx->group[i / TLB_GROUP_SIZE] = true;
     ctx->half[page >> 63] = true;
 }
 
 static inline void note_write(struct tlb_ctx *ctx, uint64_t host)
 {
-    filter_set(ctx->write_filter, WRITE_FILTER_WORDS, host >> GUEST_PAGE_BITS);
+    *write_filter_slot(ctx, host) = true;
 }
 
 bool tlb_enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
