@@ -242,6 +242,17 @@ static bool place_fdt(struct boot *b, struct machine *m, struct virt_chosen *c, 
     return done;
 }
 
+/* The files stay mapped for a reset, but take no memory until then. */
+static void images_release(const struct boot *b)
+{
+    const struct boot_image *img[] = {&b->kernel, &b->initrd, &b->bios};
+    for (unsigned i = 0; i < 3; i++) {
+        if (img[i]->data) {
+            madvise(img[i]->data, img[i]->size, MADV_DONTNEED);
+        }
+    }
+}
+
 static bool place_all(struct boot *b, struct machine *m, struct error *err)
 {
     const struct machine_config *cfg = m->cfg;
@@ -263,6 +274,7 @@ static bool place_all(struct boot *b, struct machine *m, struct error *err)
     }
     b->entry = cfg->bios_kind == BIOS_FILE ? bios.entry : kernel.entry;
     set_rom(m, b->entry, b->fdt_addr, b->kernel.data ? kernel.entry : 0);
+    images_release(b);
     return true;
 }
 
