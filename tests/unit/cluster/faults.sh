@@ -19,6 +19,18 @@ fault() {
     done
     sleep 0.$((RANDOM % 10))
     pid=$(cat "$dir/$victim")
+    if [ "$signal" = PAUSE ]; then
+        # A short freeze is no loss: all go on. Then the rank is killed, so that the run ends.
+        kill -STOP "$pid"
+        sleep 2.5
+        kill -CONT "$pid"
+        sleep 1.5
+        if [ "$(find "$dir" -name '*.end' | wc -l)" != 0 ]; then
+            echo "a pause of 2.5 s ended the run: $(cat "$dir"/*.end | head -1)"
+            failed=1
+        fi
+        signal=KILL
+    fi
     start=$(date +%s%N)
     kill -"$signal" "$pid"
     for _ in $(seq 100); do
@@ -55,5 +67,6 @@ for _ in $(seq "$repeat"); do
     fault 2 0 KILL
     fault 3 1 KILL
     fault 3 0 STOP
+    fault 3 2 PAUSE
 done
 exit $failed
