@@ -16,8 +16,6 @@ void sysfs_node_read(unsigned os_index, struct sysfs_node *out);
 void sysfs_hugepages_read(struct host_node *node);
 /* Reads a whole small file into buf (terminated, trailing newline cut). Returns its length or -errno. */
 int sysfs_text_read(const char *path, char *buf, size_t size);
-/* Reads free memory and hugepages of this machine's nodes again; the rest of the shape stays. */
-void host_shape_refresh(struct host_shape *host);
 uint64_t fnv1a(uint64_t h, const void *data, size_t len);
 
 /* plan.c <-> solver: items to place and what is free. All pure. */

@@ -3,8 +3,12 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include "weft/placement.h"
 
 void probe_cache_path(const char *hash, char *buf, size_t size)
 {
@@ -50,4 +54,66 @@ bool probe_cache_load(const char *hash, unsigned n, double *latency_ns, double *
     }
     json_decref(root);
     return ok;
+}
+
+static json_t *matrix_json(const double *m, unsigned n)
+{
+    json_t *rows = json_array();
+    for (unsigned i = 0; i < n; i++) {
+        json_t *row = json_array();
+        for (unsigned j = 0; j < n; j++) {
+            double v = m[i * n + j];
+            json_array_append_new(row, isnan(v) ? json_null() : json_real(round(v * 100) / 100));
+        }
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+char *probe_to_json(const struct probe_result *r)
+{
+    json_t *pus = json_array();
+    for (unsigned i = 0; i < r->cores; i++) {
+        json_array_append_new(pus, json_integer(r->core_pu[i]));
+    }
+    json_t *root = json_pack(
+        "{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "weft_probe", 1, "host", r->host_name, "topology_hash",
+        r->hash, "time", r->time, "latency_ns", matrix_json(r->latency_ns, r->nodes), "loaded_latency_ns",
+        matrix_json(r->loaded_ns, r->nodes), "read_mbs", matrix_json(r->read_mbs, r->nodes), "write_mbs",
+        matrix_json(r->write_mbs, r->nodes), "core_pus", pus, "core_to_core_ns", matrix_json(r->core_ns, r->cores));
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    json_decref(root);
+    return text;
+}
+
+/* Makes the folders a file is to be in, as mkdir -p does. */
+static void folders_make(const char *path)
+{
+    char part[1024];
+    for (const char *at = strchr(path + 1, '/'); at != NULL; at = strchr(at + 1, '/')) {
+        snprintf(part, sizeof(part), "%.*s", (int)(at - path), path);
+        mkdir(part, 0777);
+    }
+}
+
+bool probe_save(const struct probe_result *r, const char *path, char *written, size_t size, struct error *err)
+{
+    char beside[1100];
+    if (path != NULL) {
+        snprintf(written, size, "%s", path);
+    } else {
+        probe_cache_path(r->hash, written, size);
+        folders_make(written);
+    }
+    snprintf(beside, sizeof(beside), "%s.new", written);
+    char *text = probe_to_json(r);
+    FILE *f = fopen(beside, "w");
+    bool ok = f != NULL && text != NULL && fputs(text, f) >= 0 && fputc('\n', f) != EOF;
+    if (f != NULL) {
+        ok = fclose(f) == 0 && ok;
+    }
+    ok = ok && rename(beside, written) == 0;
+    free(text);
+    return ok ||
+           error_set_errno(err, errno, "weft probe: %s cannot be written; set WEFT_PROBE_DIR or use -o FILE", written);
 }

@@ -100,6 +100,8 @@ struct host_shape {
  */
 struct host_shape *host_shape_load(const char *const *sources, unsigned n, struct error *err);
 void host_shape_destroy(struct host_shape **host);
+/* Reads free memory and hugepages of this machine's nodes again; the rest of the shape stays. */
+void host_shape_refresh(struct host_shape *host);
 
 static inline double host_cost(const struct host_shape *h, unsigned initiator, unsigned target)
 {
@@ -423,5 +425,63 @@ struct diagnose_facts {
     uint64_t page_size, pages_wanted, pages_free;
 };
 void placement_diagnose(char *buf, size_t size, enum place_call call, int errnum, const struct diagnose_facts *facts);
+
+/* ---- probe ----------------------------------------------------------------------------------------------------- */
+
+struct probe_options {
+    double seconds; /* per measurement; 0 = 0.1 */
+    uint64_t bytes; /* of the buffer walked through; 0 = four times the last-level cache, at least 64 MiB */
+    bool no_cores;  /* leave out core to core */
+};
+
+/* Matrices are [initiator * nodes + target] by host node (L#); NAN where there is nothing to measure. */
+struct probe_result {
+    unsigned nodes, cores;
+    char hash[24], host_name[64], time[32];
+    double *latency_ns, *loaded_ns; /* a dependent load, idle and while the node's other PUs stream */
+    double *read_mbs, *write_mbs;   /* all PUs of the initiator together, in MB (10^6 bytes) a second */
+    unsigned *core_pu;              /* [cores] P# of the PU that stood for the core */
+    double *core_ns;                /* [cores * cores] one way of a cache line */
+};
+
+/* Told before each measurement; return false to cancel. */
+typedef bool placement_probe_progress_fn(void *arg, unsigned done, unsigned total, const char *what);
+
+/* Measures this machine. Takes seconds; binds the calling thread's helpers, not the caller. */
+bool placement_probe(const struct host_shape *host, const struct probe_options *opt,
+                     placement_probe_progress_fn *progress, void *arg, struct probe_result *out, struct error *err);
+void probe_result_fini(struct probe_result *r);
+char *probe_to_json(const struct probe_result *r); /* free() */
+/* Writes where host_shape_load() looks for it (path NULL), or elsewhere; tells where in `written`. */
+bool probe_save(const struct probe_result *r, const char *path, char *written, size_t size, struct error *err);
+
+/* ---- watching another process (weft top) ------------------------------------------------------------------------ */
+
+struct watch_thread {
+    pid_t tid;
+    char name[32];
+    int last_pu;                   /* P# */
+    uint64_t user, system, guest;  /* clock ticks (sysconf(_SC_CLK_TCK)); guest is part of user */
+    uint64_t run_ns, wait_ns;      /* on a PU; ready, but waiting for one */
+    uint64_t migrations, switches; /* from PU to PU; voluntary and not. migrations: 0 where the kernel does not tell */
+    struct bitmap allowed;         /* P# */
+};
+
+struct watch_sample {
+    double at; /* seconds, monotonic */
+    pid_t pid;
+    char name[128]; /* -name of the guest, or "" */
+    unsigned num_threads;
+    struct watch_thread *thread;                  /* by tid */
+    uint64_t bytes_on_node[PLACE_MAX_HOST_NODES]; /* of the whole process, by P# */
+    bool have_proof;                              /* it was started with --control or --proof */
+    struct proof proof;
+};
+
+/* Finds running `weft run` processes; returns how many there are and fills at most `most`. */
+unsigned watch_find(pid_t *pids, unsigned most);
+/* Looks at a process through /proc, its control socket and its proof file. */
+bool watch_sample(pid_t pid, struct watch_sample *out, struct error *err);
+void watch_sample_fini(struct watch_sample *s);
 
 #endif

@@ -42,11 +42,14 @@ static int connect_to(const char *path, struct error *err)
     return fd;
 }
 
+static bool progress_shown;
+
 static void progress_show(const json_t *p)
 {
     double done = json_number_value(json_object_get(p, "done_bytes"));
     double total = json_number_value(json_object_get(p, "total_bytes"));
     if (isatty(STDERR_FILENO)) {
+        progress_shown = true;
         fprintf(stderr, "\r%5.1f %% of %.0f MiB looked at", total > 0 ? done / total * 100 : 100, total / (1 << 20));
     }
 }
@@ -54,7 +57,7 @@ static void progress_show(const json_t *p)
 static int answer_show(const json_t *reply, const char *line)
 {
     const char *error = json_string_value(json_object_get(reply, "error"));
-    if (isatty(STDERR_FILENO)) {
+    if (progress_shown) {
         fputs("\r\033[K", stderr);
     }
     if (isatty(STDOUT_FILENO) && error == NULL) {

@@ -13,6 +13,8 @@ extern const struct verb verbs[]; /* ends with a NULL name */
 int verb_run(int argc, char **argv);
 int verb_plan(int argc, char **argv);
 int verb_placement(int argc, char **argv);
+int verb_probe(int argc, char **argv);
 int verb_proof(int argc, char **argv);
+int verb_top(int argc, char **argv);
 
 #endif

@@ -1,0 +1,16 @@
+/* weft top's pages: pure functions from two looks at a process to text. Main thread. */
+#ifndef WEFT_CLI_TOP_H
+#define WEFT_CLI_TOP_H
+
+#include "weft/placement.h"
+
+/* A page of at most 80 columns; its first line is the heading. free() */
+char *top_text(const struct host_shape *host, const struct watch_sample *old, const struct watch_sample *now);
+/* One line of JSON. free() */
+char *top_json(const struct host_shape *host, const struct watch_sample *old, const struct watch_sample *now);
+/* In Prometheus' text format: totals since the start. free() */
+char *top_metrics(const struct host_shape *host, const struct watch_sample *now);
+/* Serves top_metrics on 127.0.0.1:port until the process ends, or for `count` requests (0: no limit). */
+bool top_serve(const struct host_shape *host, pid_t pid, unsigned port, unsigned count, struct error *err);
+
+#endif
