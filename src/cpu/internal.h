@@ -66,6 +66,7 @@ struct vcpu_thread {
     _Atomic uint32_t request;      /* [a] something is to be looked at */
     _Atomic(struct cpu *) current; /* [a] hart that runs or ran last; written by own thread */
     _Atomic int tid;               /* [a] 0 before it runs and after it ended */
+    uint64_t spins, spin_instret;  /* (o) spin hints in a row, and the instructions retired at the last one */
     uint64_t poll_ns;              /* (o) how long it watches wake before it sleeps */
     uint64_t user_us, sys_us;      /* (o) set when the thread ends; others after that */
 } __attribute__((aligned(64)));
