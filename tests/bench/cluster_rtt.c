@@ -30,7 +30,7 @@ static unsigned count = 1000;
 static bool json;
 static double sample[COUNT_MAX];
 static double base_small, base_page; /* medians of raw ZeroMQ */
-static sem_t ended, pong;
+static sem_t ended, pong, turn;
 
 static double now_us(void)
 {
@@ -235,17 +235,23 @@ static void bench_locks(void)
         }
         report("lock and unlock, token here", 100, 0);
     }
-    for (unsigned i = 0; i < count / 4; i++) {
-        membership_barrier(&members);
-        if (members.self == 1 + i % 2 || (members.ranks == 2 && members.self == i % 2)) {
+    membership_barrier(&members);
+    /* Rank 1 and the last rank take turns, so that each finds the token at the other. */
+    unsigned other = members.ranks > 2 ? 2 : 0;
+    if (members.self == 1 || members.self == other) {
+        for (unsigned i = 0; i < count; i++) {
+            if (i || members.self == other) {
+                sem_wait(&turn);
+            }
             double start = now_us();
             cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
-            sample[i / 2] = now_us() - start;
+            sample[i] = now_us() - start;
             cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
+            cluster_post(cluster, members.self == 1 ? other : 1, 3, "", 0);
         }
     }
     if (members.self == 1) {
-        report("lock, token at another rank", count / 8, base_small);
+        report("lock, token at another rank", count, base_small);
     }
     membership_barrier(&members);
 }
@@ -257,7 +263,7 @@ static void on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes
     if (kind == 1) {
         cluster_post(cluster, src, 2, bytes, length);
     } else {
-        sem_post(&pong);
+        sem_post(kind == 2 ? &pong : &turn);
     }
 }
 
@@ -345,6 +351,7 @@ int main(int argc, char **argv)
     }
     sem_init(&ended, 0, 0);
     sem_init(&pong, 0, 0);
+    sem_init(&turn, 0, 0);
     char endpoint[160];
     raw_tcp("raw TCP, 32 B there and back", SMALL);
     raw_tcp("raw TCP, 32 B there, 4 KiB back", MSG_PAGE_SIZE);
