@@ -113,6 +113,13 @@ struct transport *transport_zmq_bind(const struct transport_zmq_config *config, 
 /* Connects to every other rank and waits until all connections stand, both ways. all[rank]. */
 bool transport_zmq_connect(struct transport *t, const struct transport_address *all, int timeout_ms, struct error *err);
 
+struct membership;
+
+/* All of it for a run with several ranks: bind, exchange addresses, connect, agree. Where it fails on one rank every
+ * rank gets that rank's sentence and NULL. The thread that called membership_start. `io_cpus` as above, or NULL. */
+struct transport *transport_join(const struct membership *members, int silence_ms, const int *io_cpus,
+                                 unsigned num_io_cpus, struct error *err);
+
 /* ---- loopback: ranks are threads of one process ---- */
 
 struct transport_hub;

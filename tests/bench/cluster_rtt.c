@@ -293,19 +293,8 @@ static const struct cluster_ops ops = {.on_post = on_post, .on_end = on_end};
 
 static bool start_cluster(struct error *err)
 {
-    struct transport_zmq_config config = {.self = members.self, .ranks = members.ranks, .io_threads = 1};
-    config.silence_ms = CLUSTER_SILENCE_MS;
-    config.host = members.member[members.self].host;
-    config.several_hosts = members.hosts > 1;
-    config.run_dir = members.run_dir;
-    struct transport_address mine, all[WEFT_MAX_RANKS];
-    struct transport *t = transport_zmq_bind(&config, &mine, err);
-    if (!membership_agree(&members, t != NULL, err)) {
-        return false;
-    }
-    membership_exchange(&members, &mine, sizeof(mine), all);
-    bool ok = transport_zmq_connect(t, all, 10000, err);
-    if (!membership_agree(&members, ok, err)) {
+    struct transport *t = transport_join(&members, CLUSTER_SILENCE_MS, NULL, 0, err);
+    if (!t) {
         return false;
     }
     static struct home_range ranges[WEFT_MAX_RANKS];

@@ -379,19 +379,8 @@ static int run_mpi(void)
         fprintf(stderr, "litmus: give --loopback N or start 2 to %d ranks with mpirun\n", LOOP_RANKS);
         return 2;
     }
-    struct transport_zmq_config config = {.self = k->members.self, .ranks = ranks, .io_threads = 1, .silence_ms = 3500};
-    config.host = k->members.member[k->members.self].host;
-    config.several_hosts = k->members.hosts > 1;
-    config.run_dir = k->members.run_dir;
-    struct transport_address mine, all[WEFT_MAX_RANKS];
-    struct transport *t = transport_zmq_bind(&config, &mine, &err);
-    if (!membership_agree(&k->members, t != NULL, &err)) {
-        error_report(&err);
-        return 1;
-    }
-    membership_exchange(&k->members, &mine, sizeof(mine), all);
-    bool ok = transport_zmq_connect(t, all, 10000, &err);
-    if (!membership_agree(&k->members, ok, &err)) {
+    struct transport *t = transport_join(&k->members, CLUSTER_SILENCE_MS, NULL, 0, &err);
+    if (!t) {
         error_report(&err);
         return 1;
     }
