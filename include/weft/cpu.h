@@ -83,7 +83,7 @@ struct cpu_stats {
     uint64_t interp_insns; /* instructions run by the interpreter */
     uint64_t wfi_ns, wfi_count;
     uint64_t mmio, sbi_calls, kicks;
-    uint64_t user_us, sys_us; /* of its thread, by cpu_stats_update; single: the one thread's, at hart 0 */
+    uint64_t user_us, sys_us;            /* of its thread, by cpu_stats_update; single: the one thread's, at hart 0 */
     uint64_t mem_access[WEFT_MAX_NODES]; /* sampled or exact loads+stores, by the node that owns the page */
 };
 

@@ -21,7 +21,8 @@ struct table {
 /* Loads a table; exits the process with a message if it cannot. */
 void table_load(struct table *t, const char *path);
 
-/* Splits a command line into words (a copy in buf): at most TABLE_MAX_WORDS - 1, and a NULL behind. Returns how many. */
+/* Splits a command line into words (a copy in buf): at most TABLE_MAX_WORDS - 1, and a NULL behind. Returns how many.
+ */
 int table_words(const char *command, char *buf, unsigned size, char **words);
 
 #endif
