@@ -7,6 +7,7 @@
 
 #include "../../../src/cluster/clock_sync.h"
 #include "../../../src/cluster/cluster_state.h"
+#include "weft/cluster_report.h"
 #include "weft/remote_access.h"
 
 static const struct msg_context context = {.self = 1, .ranks = 3, .session = 7, .pages = 100};
@@ -419,6 +420,40 @@ START_TEST(test_pages)
 }
 END_TEST
 
+/* The reports say what happened. */
+START_TEST(test_reports)
+{
+    start_nodes();
+    struct lock_fence fence;
+    strcpy((char *)nodes[0].ram, "x");
+    ck_assert_int_eq(acquire(1, 0, PAGE_READ), PAGE_GRANTED);
+    int lock = cluster_lock_open(nodes[1].cluster, "machine");
+    ck_assert(cluster_lock(nodes[1].cluster, lock, LOCK_SHARED, &fence));
+    cluster_unlock(nodes[1].cluster, lock, LOCK_SHARED);
+    json_t *j = cluster_report_json(nodes[1].cluster);
+    ck_assert_ptr_nonnull(j);
+    json_t *home = json_object_get(json_object_get(json_object_get(j, "faults"), "read"), "home");
+    ck_assert_int_eq(json_integer_value(json_object_get(home, "count")), 1);
+    ck_assert(json_real_value(json_object_get(home, "p50_us")) > 0);
+    json_t *peer = json_array_get(json_object_get(j, "peers"), 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(peer, "pages_received")), 1);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(peer, "received"), "GRANT")), 1);
+    json_t *first = json_array_get(json_object_get(j, "locks"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(first, "token")), "shared");
+    json_decref(j);
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    cluster_report_coherence(nodes[1].cluster, f);
+    cluster_report_locks(nodes[1].cluster, f);
+    fclose(f);
+    ck_assert_ptr_nonnull(strstr(text, "rank 1 of 3"));
+    ck_assert_ptr_nonnull(strstr(text, "machine"));
+    free(text);
+    stop_nodes();
+}
+END_TEST
+
 /* When a rank is lost nobody waits for a page for ever, also who comes later. */
 START_TEST(test_pages_after_loss)
 {
@@ -449,6 +484,7 @@ int main(void)
     tcase_add_test(threads, test_locks);
     tcase_add_test(threads, test_pages);
     tcase_add_test(threads, test_pages_after_loss);
+    tcase_add_test(threads, test_reports);
     suite_add_tcase(s, pure);
     suite_add_tcase(s, threads);
     SRunner *r = srunner_create(s);
