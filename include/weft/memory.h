@@ -34,6 +34,8 @@ struct ram_range {
     unsigned node;
 };
 
+struct page_source;
+
 struct ram {
     uint8_t *host; /* (c) fixed at create */
     gpa_t base;    /* (c) */
@@ -42,6 +44,7 @@ struct ram {
     struct ram_range range[WEFT_MAX_NODES];
     _Atomic uint8_t *page_flags; /* [a] size >> 12 entries */
     uint8_t *page_node;          /* (c) node of each 2 MiB chunk: index (gpa - base) >> 21 */
+    struct page_source *pages;   /* (c) who gives rights on pages (weft/page_user.h); NULL on one rank */
 };
 
 /* Reserves the host range, and for each node maps its backend into it (MAP_FIXED), without touching it. The caller
