@@ -20,7 +20,7 @@ bool plan_draw(const struct host_shape *host, const struct guest_shape *guest, c
 #include <stdlib.h>
 #include <string.h>
 
-enum { MARGIN = 24, PU_W = 46, PU_H = 40, GAP = 8, NODE_GAP = 90, HEAD = 64, MEM_H = 26, ROW_PUS = 8 };
+enum { MARGIN = 24, PU_W = 46, PU_H = 40, GAP = 8, NODE_GAP = 112, HEAD = 92, MEM_H = 26, ROW_PUS = 8 };
 
 struct box {
     double x, y, w, h, mem_y;
@@ -78,7 +78,7 @@ static unsigned memories_on(const struct drawing *d, unsigned x)
 static void lay_out(struct drawing *d)
 {
     unsigned n = d->host->num_nodes, most_pus = 1;
-    d->columns = n <= 3 ? n : (unsigned)ceil(sqrt((double)n));
+    d->columns = n <= 3 ? n : n > 4 && n <= 8 ? 4 : (unsigned)ceil(sqrt((double)n));
     for (unsigned x = 0; x < n; x++) {
         most_pus = d->host->node[x].num_pus > most_pus ? d->host->node[x].num_pus : most_pus;
     }
@@ -193,44 +193,79 @@ static void leave_box(const struct box *b, double x, double y, double *ox, doubl
     *oy = cy + dy * s;
 }
 
+static void arrow_label(struct drawing *d, double x, double y, double share, double cost)
+{
+    char label[64];
+    cairo_text_extents_t e;
+    snprintf(label, sizeof(label), "%.1f %% at %.0f", share * 100, cost);
+    cairo_set_font_size(d->cr, 10);
+    cairo_text_extents(d->cr, label, &e);
+    x -= e.width / 2;
+    cairo_set_source_rgba(d->cr, 1, 1, 1, 0.85);
+    cairo_rectangle(d->cr, x - 2, y - 9, e.width + 4, 12);
+    cairo_fill(d->cr);
+    cairo_set_source_rgb(d->cr, 0.5, 0.1, 0.05);
+    text_at(d->cr, x, y, 10, label);
+}
+
+/* The tip at (x, y), coming along the unit vector (ux, uy). */
+static void arrow_tip(struct drawing *d, double x, double y, double ux, double uy)
+{
+    cairo_move_to(d->cr, x, y);
+    cairo_line_to(d->cr, x - ux * 12 - uy * 6, y - uy * 12 + ux * 6);
+    cairo_line_to(d->cr, x - ux * 12 + uy * 6, y - uy * 12 - ux * 6);
+    cairo_close_path(d->cr);
+    cairo_fill(d->cr);
+}
+
+/* Between boxes of one row or column with others between them: over the row, or beside the column. */
+static void arc_draw(struct drawing *d, const struct box *a, const struct box *b, double share, double cost)
+{
+    bool row = a->y == b->y, forward = row ? b->x > a->x : b->y > a->y;
+    double shift = forward ? -14 : 14, bend = forward ? 44 : 30;
+    double ax = row ? a->x + a->w / 2 + shift : a->x + a->w, ay = row ? a->y : a->y + a->h / 2 + shift;
+    double bx = row ? b->x + b->w / 2 + shift : b->x + b->w, by = row ? b->y : b->y + b->h / 2 + shift;
+    double cx = row ? 0 : bend, cy = row ? -bend : 0;
+    cairo_move_to(d->cr, ax, ay);
+    cairo_curve_to(d->cr, ax + cx, ay + cy, bx + cx, by + cy, bx + cx / 4, by + cy / 4);
+    cairo_stroke(d->cr);
+    arrow_tip(d, bx, by, row ? 0 : -1, row ? 1 : 0);
+    arrow_label(d, (ax + bx) / 2 + cx * 0.75, (ay + by) / 2 + cy * 0.75, share, cost);
+}
+
+static bool between(const struct drawing *d, unsigned from, unsigned to)
+{
+    unsigned c = d->columns, fr = from / c, fc = from % c, tr = to / c, tc = to % c;
+    return (fr == tr && (fc > tc ? fc - tc : tc - fc) > 1) || (fc == tc && (fr > tr ? fr - tr : tr - fr) > 1);
+}
+
 static void arrow_draw(struct drawing *d, unsigned from, unsigned to, double share, double cost)
 {
     const struct box *a = &d->node[from], *b = &d->node[to];
-    double ax, ay, bx, by;
+    double ax, ay, bx, by, width = 1 + 40 * share;
+    cairo_set_source_rgba(d->cr, 0.75, 0.15, 0.1, 0.75);
+    cairo_set_line_width(d->cr, width > 9 ? 9 : width);
+    if (between(d, from, to)) {
+        arc_draw(d, a, b, share, cost);
+        return;
+    }
     leave_box(a, b->x + b->w / 2, b->y + b->h / 2, &ax, &ay);
     leave_box(b, a->x + a->w / 2, a->y + a->h / 2, &bx, &by);
     double len = hypot(bx - ax, by - ay), ux = (bx - ax) / len, uy = (by - ay) / len, off = 5;
     ax -= uy * off, bx -= uy * off, ay += ux * off, by += ux * off; /* the two directions side by side */
-    double width = 1 + 40 * share;
-    cairo_set_source_rgba(d->cr, 0.75, 0.15, 0.1, 0.75);
-    cairo_set_line_width(d->cr, width > 9 ? 9 : width);
     cairo_move_to(d->cr, ax, ay);
     cairo_line_to(d->cr, bx - ux * 8, by - uy * 8);
     cairo_stroke(d->cr);
-    cairo_move_to(d->cr, bx, by);
-    cairo_line_to(d->cr, bx - ux * 12 - uy * 6, by - uy * 12 + ux * 6);
-    cairo_line_to(d->cr, bx - ux * 12 + uy * 6, by - uy * 12 - ux * 6);
-    cairo_close_path(d->cr);
-    cairo_fill(d->cr);
-    char label[64];
-    snprintf(label, sizeof(label), "%.1f %% at %.0f", share * 100, cost);
+    arrow_tip(d, bx, by, ux, uy);
     /* A third of the way, so that crossing diagonals do not write over each other. */
-    double tx = ax + (bx - ax) * 0.3, ty = ay + (by - ay) * 0.3 + (uy == 0 ? (ux > 0 ? 16 : -6) : 0);
-    cairo_text_extents_t e;
-    cairo_set_font_size(d->cr, 10);
-    cairo_text_extents(d->cr, label, &e);
-    tx -= e.width / 2;
-    cairo_set_source_rgba(d->cr, 1, 1, 1, 0.85);
-    cairo_rectangle(d->cr, tx - 2, ty - 9, e.width + 4, 12);
-    cairo_fill(d->cr);
-    cairo_set_source_rgb(d->cr, 0.5, 0.1, 0.05);
-    text_at(d->cr, tx, ty, 10, label);
+    bool level = fabs(uy) < 0.01;
+    double at = level ? 0.5 : 0.3;
+    arrow_label(d, ax + (bx - ax) * at, ay + (by - ay) * at + (level ? (ux > 0 ? 16 : -6) : 0), share, cost);
 }
 
-static void arrows_draw(struct drawing *d)
+/* flow[from * nodes + to]: shares of all accesses that leave a host node. */
+static void flows_make(const struct drawing *d, double *flow)
 {
-    unsigned h = d->host->num_nodes;
-    double *flow = calloc((size_t)h * h, sizeof(double)), largest = 0;
     for (unsigned i = 0; i < d->plan->num_nodes; i++) {
         for (unsigned j = 0; j < d->plan->num_nodes; j++) {
             int c = d->plan->node[i].cpu_node;
@@ -238,21 +273,46 @@ static void arrows_draw(struct drawing *d)
             bitmap_for_each(m, &d->plan->node[j].host_nodes)
             {
                 if (c >= 0 && c != m) {
-                    double *f = &flow[(unsigned)c * h + (unsigned)m];
-                    *f += d->guest->traffic[i][j] / parts;
-                    largest = *f > largest ? *f : largest;
+                    flow[(unsigned)c * d->host->num_nodes + (unsigned)m] += d->guest->traffic[i][j] / parts;
                 }
             }
         }
     }
-    for (unsigned a = 0; a < h; a++) {
+}
+
+/*
+ * Up to four nodes every flow that counts is drawn. With more, only those that stand out: the rest would be a net over
+ * the whole picture. Where none stands out, a line of text says so.
+ */
+static void arrows_draw(struct drawing *d)
+{
+    unsigned h = d->host->num_nodes, n = 0;
+    double *flow = calloc((size_t)h * h, sizeof(double)), largest = 0, sum = 0;
+    flows_make(d, flow);
+    for (unsigned f = 0; f < h * h; f++) {
+        largest = flow[f] > largest ? flow[f] : largest;
+        sum += flow[f];
+        n += flow[f] > 0;
+    }
+    double least = h <= 4 ? largest / 10 : sum / (n > 0 ? n : 1) * 1.3;
+    bool even = h > 4 && largest <= least;
+    for (unsigned a = 0; a < h && !even; a++) {
         for (unsigned b = 0; b < h; b++) {
-            /* What is a tenth of the largest flow would only hide the others. */
-            if (flow[a * h + b] > largest / 10) {
+            if (flow[a * h + b] > least) {
                 arrow_draw(d, a, b, flow[a * h + b], host_cost(d->host, a, b));
             }
         }
     }
+    char line[160] = "";
+    if (even) {
+        snprintf(line, sizeof(line), "no arrows: the %.1f %% remote accesses are spread evenly over all pairs of nodes",
+                 sum * 100);
+    } else if (h > 4) {
+        snprintf(line, sizeof(line),
+                 "arrows: flows above 1.3 times the mean of all; remote accesses are %.1f %% in all", sum * 100);
+    }
+    cairo_set_source_rgb(d->cr, 0, 0, 0);
+    text_at(d->cr, MARGIN, MARGIN + 53, 11, line);
     free(flow);
 }
 
@@ -274,10 +334,16 @@ static void drawing_draw(struct drawing *d)
              "mean cost of an access %.2f (10 = local)%s; arrows: share of all accesses, at their cost", d->plan->cost,
              d->plan->policy == PLACE_MATCH ? d->plan->exact ? ", optimal" : ", heuristic" : "");
     text_at(d->cr, MARGIN, MARGIN + 36, 12, line);
+    bool few = d->host->num_nodes <= 4;
+    if (!few) {
+        arrows_draw(d); /* behind the boxes */
+    }
     for (unsigned x = 0; x < d->host->num_nodes; x++) {
         node_draw(d, x);
     }
-    arrows_draw(d);
+    if (few) {
+        arrows_draw(d);
+    }
     cairo_set_source_rgb(d->cr, 0.2, 0.2, 0.2);
     for (unsigned i = 0; i < d->plan->num_notes; i++) {
         text_at(d->cr, MARGIN, d->height - MARGIN - 18.0 * (d->plan->num_notes - 1 - i), 11, d->plan->note[i]);

@@ -61,7 +61,7 @@ static bool topology_open(struct one_host *o, const char *source, char *syntheti
             ok = hwloc_topology_set_synthetic(t, synthetic) == 0 ||
                  error_set(err,
                            "--host-topology %s: neither a file that can be read nor a synthetic description such as "
-                           "\"numa:4 core:8 pu:2\"",
+                           "\"numa:4(memory=8GiB) core:8 pu:2\"",
                            source);
         }
     }

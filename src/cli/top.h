@@ -13,4 +13,11 @@ char *top_metrics(const struct host_shape *host, const struct watch_sample *now)
 /* Serves top_metrics on 127.0.0.1:port until the process ends, or for `count` requests (0: no limit). */
 bool top_serve(const struct host_shape *host, pid_t pid, unsigned port, unsigned count, struct error *err);
 
+/* The screen: begin, then draw and wait in turn, end. `scroll` is the first line shown below the heading. */
+bool screen_begin(struct error *err);
+void screen_draw(const char *text, unsigned scroll);
+/* Handles keys for so long; false when the user wants to leave. */
+bool screen_wait(double seconds, const char *text, unsigned *scroll);
+void screen_end(void);
+
 #endif
