@@ -46,9 +46,7 @@ bool codecache_create(struct codecache **out, struct machine *m, size_t size, st
         free(cc);
         return error_set_errno(err, e, "the code cache cannot be mapped executable; use -accel tcg,tier=interp");
     }
-    for (uint32_t id = CODE_PAGES_MAX - 1; id > 0; id--) {
-        cc->free_id[cc->num_free_ids++] = id;
-    }
+    cc->next_id = 1;
     pthread_mutex_init(&cc->lock, NULL);
     atomic_store(&cc->epoch, 1);
     atomic_store(&cc->wflush_request, 1);
@@ -104,7 +102,6 @@ bool codecache_room(struct codecache *cc, struct tcg_cpu *t)
     if (cc->region_used + CODE_CHUNK_SIZE > cc->region_size) {
         if (cc->wrapped || cc->region + 1 == CODE_REGIONS) {
             pthread_mutex_unlock(&cc->lock);
-            t->cache_full = true;
             return false;
         }
         cc->region++;
@@ -132,36 +129,25 @@ static void retire(struct codecache *cc, struct machine *m, struct code_page *p)
     atomic_fetch_add(&cc->epoch, 1);
 }
 
-/* [L][X] Frees retired pages and gives their ids back; every hart has dropped its jump caches. */
+/* [L][X] Frees retired pages; every hart has dropped its jump caches. */
 static void free_retired(struct codecache *cc)
 {
     for (unsigned i = 0; i < cc->num_retired; i++) {
         struct code_page *p = cc->retired[i];
         atomic_store(&cc->page[p->id], NULL);
-        cc->free_id[cc->num_free_ids++] = p->id;
         page_free(p);
     }
     cc->num_retired = 0;
 }
 
-void codecache_evict(struct machine *m, struct cpu *self)
+/* [L][X] Retires the pages that have code in one of the regions of `mask`. */
+static void retire_regions(struct codecache *cc, struct machine *m, uint32_t mask)
 {
-    struct codecache *cc = codecache_of(m);
-    cpu_exclusive_begin(m, self);
-    pthread_mutex_lock(&cc->lock);
-    bool need_region = cc->region_used + CODE_CHUNK_SIZE > cc->region_size;
-    unsigned r = (cc->region + 1) % CODE_REGIONS;
-    if (need_region) {
-        for (unsigned id = 1; id < CODE_PAGES_MAX; id++) {
-            struct code_page *p = atomic_load(&cc->page[id]);
-            if (p && p->regions >> r & 1) {
-                retire(cc, m, p);
-            }
+    for (unsigned id = 1; id < cc->next_id; id++) {
+        struct code_page *p = atomic_load(&cc->page[id]);
+        if (p && (p->regions & mask || mask == ~0u)) {
+            retire(cc, m, p);
         }
-        cc->region = r;
-        cc->region_used = r == 0 ? cc->base_used : 0;
-        cc->wrapped = true;
-        cc->evictions++;
     }
     unsigned kept = 0;
     for (unsigned i = 0; i < cc->num_dirty; i++) {
@@ -170,18 +156,42 @@ void codecache_evict(struct machine *m, struct cpu *self)
         }
     }
     cc->num_dirty = kept;
+}
+
+/* [L][X] No hart keeps a way into code of the regions of `mask`, or room there. */
+static void harts_forget(struct codecache *cc, struct machine *m, uint32_t mask)
+{
     for (unsigned i = 0; i < m->num_cpus; i++) {
         struct cpu *cpu = m->cpus[i];
         struct tcg_cpu *t = cpu->tcg;
         tlb_flush_code(cpu);
         memset(t->fetch, 0, sizeof(t->fetch));
         cpu->code_epoch = atomic_load(&cc->epoch);
-        t->cache_full = false;
-        if (need_region && t->chunk_region == r) {
+        if (mask >> t->chunk_region & 1) {
             t->chunk = t->chunk_end = NULL;
         }
     }
-    free_retired(cc);
+}
+
+void codecache_evict(struct machine *m, struct cpu *self)
+{
+    struct codecache *cc = codecache_of(m);
+    cpu_exclusive_begin(m, self);
+    pthread_mutex_lock(&cc->lock);
+    bool all = cc->next_id == CODE_PAGES_MAX;
+    /* Another hart may have made room while this one waited for its turn. */
+    if (all || cc->region_used + CODE_CHUNK_SIZE > cc->region_size) {
+        unsigned r = all ? 0 : (cc->region + 1) % CODE_REGIONS;
+        uint32_t mask = all ? ~0u : 1u << r;
+        retire_regions(cc, m, mask);
+        harts_forget(cc, m, mask);
+        free_retired(cc);
+        cc->region = r;
+        cc->region_used = r == 0 ? cc->base_used : 0;
+        cc->wrapped = !all;
+        cc->next_id = all ? 1 : cc->next_id;
+        cc->evictions++;
+    }
     pthread_mutex_unlock(&cc->lock);
     cpu_exclusive_end(m, self);
 }
@@ -194,13 +204,13 @@ static struct code_page *page_create(struct codecache *cc, struct cpu *cpu, gpa_
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_lock(&cc->lock);
     struct code_page *other = atomic_load(&cc->by_page[index]);
-    if (other || cc->num_free_ids == 0) {
+    if (other || cc->next_id == CODE_PAGES_MAX) {
         pthread_mutex_unlock(&cc->lock);
         pthread_mutex_destroy(&p->lock);
         free(p);
         return other;
     }
-    p->id = cc->free_id[--cc->num_free_ids];
+    p->id = cc->next_id++;
     /* The order against the TLB's grant (set PAGE_WRITER, then look at PAGE_CODE) makes sure one side sees the other.
      */
     uint8_t flags = atomic_fetch_or(&cpu->ram->page_flags[index], PAGE_CODE);

@@ -8,7 +8,8 @@
  * A code page is one version of the code of one guest physical page; it has an id. Its blocks are found by page offset.
  * Jumps inside a page are chained directly: they can never see another version. Jumps between pages compare
  * ctx->code_va[id] first, so a retired id (fence.i found the page changed) needs no unlinking: once a hart has flushed
- * its code_va, nothing leads there. Ids and memory of retired pages are reused after the next stop-the-world section.
+ * its code_va, nothing leads there. Memory of retired pages is reused after the next stop-the-world section; an id only
+ * once the whole cache was emptied, because jumps from pages that live on still compare with it.
  *
  * Keys: (c) fixed at create  [a] atomic  [L] cache->lock  [P] page->lock  [X] changed only while all harts are stopped
  */
@@ -52,13 +53,12 @@ struct codecache {
     size_t region_used;                               /* [L] bytes */
     size_t base_used;                                 /* (c) bytes of stubs at the start of region 0 */
     bool wrapped;                                     /* [L] region + 1 holds old code */
-    uint64_t evictions;                               /* [L] */
+    uint64_t evictions;                               /* [X] regions emptied */
     _Atomic(struct code_page *) *by_page;             /* [a] per RAM page */
     _Atomic(struct code_page *) page[CODE_PAGES_MAX]; /* [a] by id; id 0 is never used */
-    uint32_t free_id[CODE_PAGES_MAX];                 /* [L] stack */
-    unsigned num_free_ids;
-    struct code_page **dirty;   /* [L] pages fence.i has to look at */
-    _Atomic unsigned num_dirty; /* written under [L], read by fence.i without */
+    uint32_t next_id;                                 /* [L] ids are used once until everything is emptied */
+    struct code_page **dirty;                         /* [L] pages fence.i has to look at */
+    _Atomic unsigned num_dirty;                       /* written under [L], read by fence.i without */
     unsigned cap_dirty;
     struct code_page **retired; /* [L] to be freed at the next stop-the-world section */
     _Atomic unsigned num_retired;
@@ -79,7 +79,6 @@ struct tcg_cpu {
     struct codecache *cc;       /* (c) */
     uint8_t *chunk, *chunk_end; /* (o) room for new code, rw alias */
     unsigned chunk_region;
-    bool cache_full; /* the last translation wanted room: evict at the dispatcher */
     struct fetch_entry fetch[FETCH_CACHE_SIZE];
     void *tr; /* struct tr */
 };

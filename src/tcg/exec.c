@@ -240,13 +240,15 @@ static enum tcg_exit run_code(struct cpu *cpu)
     void *code = tcg_lookup_fast(cpu, cpu->pc);
     struct code_page *page = NULL;
     const struct link_site *site = NULL;
+    const struct codecache *cc = codecache_of(cpu->machine);
     for (;;) {
         if (!code || site) {
+            uint64_t evictions = cc->evictions;
             enum found f = find_code(cpu, &code, &page);
             if (f != FOUND_CODE) {
                 return f == FOUND_FAULT ? TCG_EXIT_EVENT : TCG_EXIT_INTERP;
             }
-            if (site) {
+            if (site && evictions == cc->evictions) { /* else the site itself may be gone */
                 link_jump(cpu, site, code, page);
             }
         }
