@@ -7,9 +7,9 @@
  * Without --storm most rounds run on pages that are here, as in a guest; with it each vCPU rests after a round and
  * pages do not stay, so that nearly every round moves pages.
  *
- * MP, CoRR, SB, IRIW and atomic counters, each with the two variables on pages of different homes. Writers write 1, 2,
- * 3, ..., so a forbidden outcome shows in the order of what was read, whatever the interleaving. Prints one line per
- * test.
+ * MP, CoRR, SB, LB, IRIW, counters by AMO and by LR/SC, each with the two variables on pages of different homes.
+ * Writers write 1, 2, 3, ..., so a forbidden outcome shows in the order of what was read, whatever the interleaving.
+ * Prints one line per test.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -224,6 +224,33 @@ static void test_sb(unsigned base)
     report("SB", forbidden, &start);
 }
 
+/* ---- LB: vCPU 0 reads x, writes y; the first vCPU of rank 1 reads y, writes x ---- */
+
+static void lb_body(struct user_vcpu *v, unsigned global, unsigned base)
+{
+    for (unsigned i = 0; i < rounds && (global == 0 || global == VCPUS); i++) {
+        unsigned read = global == 0 ? base : base + 1, write = global == 0 ? base + 1 : base;
+        check(page_user_load(v, read, 48, &samples[global][i].first));
+        check(page_user_store(v, write, 48, i + 1));
+        end_round(v);
+    }
+}
+
+static void test_lb(unsigned base)
+{
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    everywhere(lb_body, base);
+    uint64_t forbidden = 0;
+    for (unsigned i = 0; i < rounds; i++) {
+        /* Round i + 1 of A saw what B wrote in its round a: B's read of that round came before, and before A's write.
+         */
+        uint64_t a = samples[0][i].first;
+        forbidden += a && samples[VCPUS][a - 1].first >= i + 1;
+    }
+    report("LB", forbidden, &start);
+}
+
 /* ---- IRIW: first vCPUs of ranks 0 and 1 write x and y; the second vCPUs of these ranks read both, in opposite orders
  * ---- */
 
@@ -273,22 +300,49 @@ static void add_body(struct user_vcpu *v, unsigned global, unsigned base)
     }
 }
 
-static void test_add(unsigned base)
+/* Each number from 0 on must have been given out once. */
+static uint64_t given_out_wrongly(void)
 {
-    struct timespec start;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    everywhere(add_body, base);
-    uint64_t forbidden = 0;
+    uint64_t wrong = 0;
     size_t total = (size_t)ranks * VCPUS * rounds;
     uint8_t *seen = calloc(total, 1);
     for (unsigned g = 0; g < ranks * VCPUS; g++) {
         for (unsigned i = 0; i < rounds; i++) {
             uint64_t old = samples[g][i].first;
-            forbidden += old >= total || seen[old]++;
+            wrong += old >= total || seen[old]++;
         }
     }
     free(seen);
-    report("counter", forbidden, &start);
+    return wrong;
+}
+
+static void test_add(unsigned base)
+{
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    everywhere(add_body, base);
+    report("AMO", given_out_wrongly(), &start);
+}
+
+/* LR/SC: read, then store one more if nobody stored in between. */
+static void lrsc_body(struct user_vcpu *v, unsigned global, unsigned base)
+{
+    for (unsigned i = 0; i < rounds; i++) {
+        uint64_t seen, old;
+        do {
+            check(page_user_load(v, base, 72, &seen) && page_user_cas(v, base, 72, seen, seen + 1, &old));
+        } while (old != seen);
+        samples[global][i].first = seen;
+        end_round(v);
+    }
+}
+
+static void test_lrsc(unsigned base)
+{
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    everywhere(lrsc_body, base);
+    report("LR/SC", given_out_wrongly(), &start);
 }
 
 static void print_stats(struct rank *k)
@@ -319,11 +373,13 @@ static void run_tests(void)
      * part. */
     test_mp(0);
     test_sb(0);
+    test_lb(0);
     test_iriw(0);
     test_sb(3);
     test_iriw(5);
     test_mp(6);
     test_add(8);
+    test_lrsc(10);
     for (unsigned g = 0; g < LOOP_RANKS * VCPUS; g++) {
         free(samples[g]);
     }

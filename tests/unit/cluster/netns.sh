@@ -40,12 +40,12 @@ run() {
 litmus_passes() {
     run "$litmus" --rounds "$1" --storm > "$scratch/out" 2>&1
     local status=$?
-    # MP, CoRR, SB, IRIW, SB, IRIW, MP, CoRR, counter
-    if [ $status -ne 0 ] || [ "$(grep -c 'on 2 hosts.*: 0 forbidden' "$scratch/out")" -ne 9 ]; then
+    # MP, CoRR, SB, LB, IRIW, SB, IRIW, MP, CoRR, AMO, LR/SC
+    if [ $status -ne 0 ] || [ "$(grep -c 'on 2 hosts.*: 0 forbidden' "$scratch/out")" -ne 11 ]; then
         cat "$scratch/out"
         return 1
     fi
-    grep -E 'counter|rank 1:' "$scratch/out"
+    grep -E 'LR/SC|rank 1:' "$scratch/out"
 }
 
 litmus_passes 300 || exit 1

@@ -159,6 +159,13 @@ bool page_user_add(struct user_vcpu *v, uint64_t page, unsigned offset, uint64_t
     return access_page(v, page, PAGE_WRITE, &op, old);
 }
 
+bool page_user_cas(struct user_vcpu *v, uint64_t page, unsigned offset, uint64_t expected, uint64_t value,
+                   uint64_t *old)
+{
+    struct msg_op op = {.op = REMOTE_CAS, .size = 8, .offset = (uint16_t)offset, .value = value, .expected = expected};
+    return access_page(v, page, PAGE_WRITE, &op, old);
+}
+
 bool page_user_fetch(struct user_vcpu *v, uint64_t page)
 {
     bool ok = v->tlb[page] >= PAGE_READ || fault(v, page, PAGE_READ, true) == PAGE_GRANTED;

@@ -48,6 +48,9 @@ void page_user_rest(struct user_vcpu *v);
 bool page_user_load(struct user_vcpu *v, uint64_t page, unsigned offset, uint64_t *value);
 bool page_user_store(struct user_vcpu *v, uint64_t page, unsigned offset, uint64_t value);
 bool page_user_add(struct user_vcpu *v, uint64_t page, unsigned offset, uint64_t value, uint64_t *old);
+/* Stores `value` if `expected` is there: how SC ends what LR began. */
+bool page_user_cas(struct user_vcpu *v, uint64_t page, unsigned offset, uint64_t expected, uint64_t value,
+                   uint64_t *old);
 /* Makes the page itself readable here, as an instruction fetch does. */
 bool page_user_fetch(struct user_vcpu *v, uint64_t page);
 
