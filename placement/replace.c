@@ -49,9 +49,11 @@ static bool apply_all(struct placement *p, placement_progress_fn *progress, void
     unsigned nt = p->num_threads, nr = p->num_ranges;
     struct placed_thread *threads = calloc(nt + 1, sizeof(*threads));
     struct placed_range *ranges = calloc(nr + 1, sizeof(*ranges));
-    if (threads != NULL && ranges != NULL) {
-        memcpy(threads, p->thread, sizeof(*threads) * nt);
-        memcpy(ranges, p->range, sizeof(*ranges) * nr);
+    for (unsigned i = 0; threads != NULL && i < nt; i++) {
+        threads[i] = p->thread[i];
+    }
+    for (unsigned i = 0; ranges != NULL && i < nr; i++) {
+        ranges[i] = p->range[i];
     }
     pthread_mutex_unlock(&p->lock);
     bool ok = threads != NULL && ranges != NULL;

@@ -143,6 +143,14 @@ static void proof_head(struct proof *proof, const struct placement *p)
     proof->ok = true;
 }
 
+/* An empty registry has no memory at all. */
+static void copy(void *to, const void *from, size_t bytes)
+{
+    if (bytes > 0) {
+        memcpy(to, from, bytes);
+    }
+}
+
 /* [place_lock] */
 bool verify_locked(struct placement *p, const struct verify_options *opt, struct proof *proof, struct error *err)
 {
@@ -155,8 +163,8 @@ bool verify_locked(struct placement *p, const struct verify_options *opt, struct
     proof->range = calloc(nr + 1, sizeof(*proof->range));
     bool ok = threads != NULL && ranges != NULL && proof->thread != NULL && proof->range != NULL;
     if (ok) {
-        memcpy(threads, p->thread, sizeof(*threads) * nt);
-        memcpy(ranges, p->range, sizeof(*ranges) * nr);
+        copy(threads, p->thread, sizeof(*threads) * nt);
+        copy(ranges, p->range, sizeof(*ranges) * nr);
     }
     pthread_mutex_unlock(&p->lock);
     for (unsigned i = 0; ok && i < nt; i++, proof->num_threads++) {

@@ -22,25 +22,23 @@ static const char *const format_names[] = {"text", "json", "svg", "png", "libvir
 
 static void help(FILE *out)
 {
-    fprintf(
-        out,
-        "Usage: weft plan [options of weft run] [options]\n\n"
-        "Shows where each thread and the memory of a guest would go, why, and what an access would cost.\n"
-        "Nothing is started or bound. The guest is described as for weft run (-smp, -m, -numa, -object).\n\n"
-        "  --host-topology WHAT  an lstopo XML file, or a synthetic host such as \"numa:4(memory=8GiB) core:8 pu:2\"; "
-        "distances\n"
-        "                        can follow as dist=10,20/20,10 (a row per node). Repeat it for several hosts.\n"
-        "                        Without it: this machine.\n"
-        "  --place POLICY        match, pack, spread, interleave, none (with ,bind=core|pu|node ,smt=on\n"
-        "                        ,overcommit=on ,distinct=on ,search=heuristic), a file, or statements:\n"
-        "                        \"vcpu 0 0-3,^2; node 0 bind 1; emulator 0; iothread 0 2; default pack\"\n"
-        "                        Default here: match.\n"
-        "  --traffic FILE        JSON with an access_matrix (who accesses whose memory), as a run's report has it\n"
-        "  --iothreads N         plan for N iothreads\n"
-        "  --format FORMAT       text, json, svg, png, libvirt, qemu, rankfile; by default from the name of -o\n"
-        "  --json                the same as --format json\n"
-        "  -o FILE               write there instead of to standard output\n"
-        "  --help                this page\n");
+    fprintf(out,
+            "Usage: weft plan [options of weft run] [options]\n\n"
+            "Shows where each thread and the memory of a guest would go, why, and what an access would cost.\n"
+            "Nothing is started or bound. The guest is described as for weft run (-smp, -m, -numa, -object).\n\n"
+            "  --host-topology WHAT  an lstopo XML file, or a synthetic host such as\n"
+            "                        \"numa:4(memory=8GiB) core:8 pu:2\"; distances can follow, a row for each node:\n"
+            "                        \"... dist=10,20/20,10\". Repeat it for several hosts. Without it: this machine.\n"
+            "  --place POLICY        match, pack, spread, interleave, none (with ,bind=core|pu|node ,smt=on\n"
+            "                        ,overcommit=on ,distinct=on ,search=heuristic), a file, or statements:\n"
+            "                        \"vcpu 0 0-3,^2; node 0 bind 1; emulator 0; iothread 0 2; default pack\"\n"
+            "                        Default here: match.\n"
+            "  --traffic FILE        JSON with an access_matrix (who accesses whose memory), as a run's report has it\n"
+            "  --iothreads N         plan for N iothreads\n"
+            "  --format FORMAT       text, json, svg, png, libvirt, qemu, rankfile; by default from the name of -o\n"
+            "  --json                the same as --format json\n"
+            "  -o FILE               write there instead of to standard output\n"
+            "  --help                this page\n");
 }
 
 static bool format_set(struct plan_request *r, const char *name, struct error *err)
