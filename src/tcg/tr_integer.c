@@ -25,6 +25,13 @@ static void get(struct tr *t, int dst, unsigned rs)
     x64_mov(&t->e, dst, s);
 }
 
+/* The host flags are those of the value just put into rd. */
+static void note_flags(struct tr *t, unsigned rd)
+{
+    t->flags_reg = (uint8_t)rd;
+    t->flags_at = t->e.p;
+}
+
 /* rd = rs1 op rs2 for add, sub, and, or, xor. */
 static void alu3(struct tr *t, enum x64_alu op, bool commutes)
 {
@@ -52,6 +59,7 @@ static void alu3(struct tr *t, enum x64_alu op, bool commutes)
     if (d < 0) {
         if (rd == a && t->reg[b] >= 0) {
             x64_alu_mr(e, true, op, x_mem(rd), t->reg[b]);
+            note_flags(t, rd);
             return;
         }
         d = RAX;
@@ -63,6 +71,7 @@ static void alu3(struct tr *t, enum x64_alu op, bool commutes)
         get(t, RAX, a);
         alu_guest(t, true, op, RAX, b);
         x64_mov(e, d, RAX);
+        note_flags(t, rd);
         return;
     }
     if (op == ALU_ADD && d != RAX && rd != a && t->reg[a] >= 0 && t->reg[b] >= 0) {
@@ -72,6 +81,7 @@ static void alu3(struct tr *t, enum x64_alu op, bool commutes)
     get(t, d, a);
     alu_guest(t, true, op, d, b);
     tr_put(t, rd, d);
+    note_flags(t, rd);
 }
 
 static void alu_imm3(struct tr *t, enum x64_alu op)
@@ -89,6 +99,7 @@ static void alu_imm3(struct tr *t, enum x64_alu op)
     if (rd == a && t->reg[rd] < 0) {
         if (op != ALU_ADD || in->imm) {
             x64_alu_mem_imm(e, true, op, x_mem(rd), in->imm);
+            note_flags(t, rd);
         }
         return;
     }
@@ -104,6 +115,9 @@ static void alu_imm3(struct tr *t, enum x64_alu op)
             x64_unary(e, true, 2, d);
         } else if (op != ALU_ADD || in->imm) {
             x64_alu_imm(e, true, op, d, in->imm);
+            tr_put(t, rd, d);
+            note_flags(t, rd);
+            return;
         }
     }
     tr_put(t, rd, d);

@@ -181,7 +181,9 @@ static void tr_branch(struct tr *t)
     struct x64 *e = &t->e;
     enum x64_cc c = cc[in->op - OP_BEQ];
     int64_t off = (int64_t)t->off + in->imm;
-    if (in->rs2 == 0) {
+    if (in->rs2 == 0 && in->rs1 && in->op <= OP_BGE && t->flags_reg == in->rs1 && t->flags_at == e->p) {
+        c = c == CC_L ? CC_S : c == CC_GE ? CC_NS : c;
+    } else if (in->rs2 == 0) {
         int a = tr_src(t, in->rs1, RAX);
         x64_test(e, true, a, a);
         /* test clears CF and OF: b never taken, ae always; l and ge look at the sign. */
@@ -228,14 +230,13 @@ static void jump_indirect(struct tr *t)
     _Static_assert(sizeof(struct jc_entry) == 16 && JC_SIZE == 4096, "index below");
     x64_mov32(e, RCX, RAX);
     x64_alu_imm(e, false, ALU_AND, RCX, (JC_SIZE - 1) << 1);
-    x64_shift_imm(e, false, SH_SHL, RCX, 3);
-    x64_alu_rm(e, true, ALU_CMP, RAX, x64_idx(R15, RCX, CTX_JC));
+    x64_alu_rm(e, true, ALU_CMP, RAX, x64_idx8(R15, RCX, CTX_JC));
     x64_b(e, 0x0f);
     x64_b(e, 0x80 | CC_NE);
     x64_rel32(e, t->stubs->lookup);
     x64_alu_imm(e, true, ALU_AND, RAX, -4096);
     x64_store(e, cpu_mem(CPU_DISP(pc_page)), RAX);
-    x64_rm(e, false, 0xff, 4, x64_idx(R15, RCX, CTX_JC + 8));
+    x64_rm(e, false, 0xff, 4, x64_idx8(R15, RCX, CTX_JC + 8));
 }
 
 static void tr_jalr(struct tr *t)
@@ -628,6 +629,7 @@ static void block_begin(struct tr *t, unsigned max)
     t->index = 0;
     t->fp_checked = false;
     t->boxed = 0;
+    t->flags_at = NULL;
     t->bb_cold = t->num_cold;
     t->bb_off = t->off;
     struct borrow *b = &t->borrow[t->num_entries];

@@ -106,6 +106,8 @@ struct tr {
     unsigned dec_n, at;
     int8_t reg[32]; /* host_reg, as it is in this block */
     struct borrow borrow[TR_MAX_INSNS + 1];
+    uint8_t *flags_at; /* while e.p is this, the host flags tell sign and zero of guest register flags_reg */
+    uint8_t flags_reg;
     uint8_t *inner;                           /* where a jump back to the own start goes: behind the borrowing */
     unsigned bb_off;                          /* page offset of the block's start */
     uint8_t entry_index[GUEST_PAGE_SIZE / 2]; /* entry + 1 of this unit at a page offset, or 0 */

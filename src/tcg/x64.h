@@ -40,20 +40,26 @@ static inline void x64_q(struct x64 *e, uint64_t v)
     e->p += 8;
 }
 
-/* A memory operand [base + index + disp]; index X64_NOREG = none (scale is always 1). */
+/* A memory operand [base + (index << scale) + disp]; index X64_NOREG = none. */
 struct x64_mem {
     int base, index;
     int32_t disp;
+    unsigned scale; /* 0..3 */
 };
 
 static inline struct x64_mem x64_at(int base, int32_t disp)
 {
-    return (struct x64_mem){base, X64_NOREG, disp};
+    return (struct x64_mem){base, X64_NOREG, disp, 0};
 }
 
 static inline struct x64_mem x64_idx(int base, int index, int32_t disp)
 {
-    return (struct x64_mem){base, index, disp};
+    return (struct x64_mem){base, index, disp, 0};
+}
+
+static inline struct x64_mem x64_idx8(int base, int index, int32_t disp)
+{
+    return (struct x64_mem){base, index, disp, 3};
 }
 
 static inline void x64_modrm_mem(struct x64 *e, int reg, struct x64_mem m)
@@ -62,7 +68,7 @@ static inline void x64_modrm_mem(struct x64 *e, int reg, struct x64_mem m)
     unsigned mod = m.disp == 0 && base != RBP ? 0 : m.disp >= -128 && m.disp <= 127 ? 1 : 2;
     if (m.index != X64_NOREG) {
         x64_b(e, mod << 6 | r | 4);
-        x64_b(e, ((unsigned)m.index & 7) << 3 | base);
+        x64_b(e, m.scale << 6 | ((unsigned)m.index & 7) << 3 | base);
     } else if (base == RSP) {
         x64_b(e, mod << 6 | r | 4);
         x64_b(e, 0x24);

@@ -14,7 +14,7 @@ static bool exists(unsigned n)
         }
     }
     return (n >= 0xc00 && n <= 0xc1f) || (n >= 0x323 && n <= 0x33f) || (n >= 0x3b0 && n <= 0x3bf) ||
-           (n >= 0xb03 && n <= 0xb1f);
+           (n >= 0xb03 && n <= 0xb1f) || (n >= 0x7a0 && n <= 0x7a3);
 }
 
 static void test_existence(void)
