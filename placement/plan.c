@@ -202,6 +202,40 @@ static bool feasible_with(struct maker *m, unsigned cpu_scale, unsigned mem_scal
     return solve_by_policy(m);
 }
 
+/* A guest node that is too large for every host node, whatever else there is. */
+static bool node_too_large(struct maker *m, unsigned i, uint64_t largest, unsigned at, struct error *err)
+{
+    const struct host_shape *h = m->host;
+    const struct guest_node *g = &m->guest->node[i];
+    uint64_t most = 0, size = g->page_size;
+    unsigned where = 0;
+    char a[32], b[32];
+    for (unsigned x = 0; size > 0 && x < h->num_nodes; x++) {
+        int k = page_kind_of(h, x, size);
+        if (k >= 0 && h->node[x].page_size[k].free > most) {
+            most = h->node[x].page_size[k].free;
+            where = x;
+        }
+    }
+    uint64_t need = size > 0 ? (g->mem + size - 1) / size : 0;
+    if (need > most) {
+        error_set(err,
+                  "guest node %u needs %llu free hugepages of %llu KiB on one host node, and the most is %llu on P#%u; "
+                  "reserve more in /sys/devices/system/node/node%u/hugepages/hugepages-%llukB/nr_hugepages",
+                  i, (unsigned long long)need, (unsigned long long)size / 1024, (unsigned long long)most,
+                  h->node[where].os_index, h->node[where].os_index, (unsigned long long)size / 1024);
+        return true;
+    }
+    if (size == 0 && !g->told_memory && g->mem > largest && m->opt->policy != PLACE_INTERLEAVE) {
+        error_set(err,
+                  "guest node %u has %s, more than any host node can hold (the largest room is %s on P#%u); give the "
+                  "guest more and smaller nodes, use --place interleave, or add overcommit=on",
+                  i, size_text(g->mem, a, sizeof(a)), size_text(largest, b, sizeof(b)), h->node[at].os_index);
+        return true;
+    }
+    return false;
+}
+
 /* The sentence for a guest that does not fit; finds out what is short by asking for each alone. */
 static bool does_not_fit(struct maker *m, struct error *err)
 {
@@ -210,7 +244,7 @@ static bool does_not_fit(struct maker *m, struct error *err)
     const unsigned plenty = 1u << 16;
     uint64_t largest = 0;
     unsigned pus = 0, at = 0, vcpus = 0;
-    char a[32], b[32];
+    char a[32];
     for (unsigned x = 0; x < h->num_nodes; x++) {
         pus += h->node[x].num_pus;
         if (node_has_memory(&h->node[x]) && node_room(&h->node[x]) > largest) {
@@ -220,31 +254,8 @@ static bool does_not_fit(struct maker *m, struct error *err)
     }
     for (unsigned i = 0; i < g->num_nodes; i++) {
         vcpus += g->node[i].num_cpus;
-        uint64_t most = 0, size = g->node[i].page_size;
-        unsigned where = 0;
-        for (unsigned x = 0; size > 0 && x < h->num_nodes; x++) {
-            int k = page_kind_of(h, x, size);
-            if (k >= 0 && h->node[x].page_size[k].free > most) {
-                most = h->node[x].page_size[k].free;
-                where = x;
-            }
-        }
-        uint64_t need = size > 0 ? (g->node[i].mem + size - 1) / size : 0;
-        if (need > most) {
-            return error_set(
-                err,
-                "guest node %u needs %llu free hugepages of %llu KiB on one host node, and the most is %llu "
-                "on P#%u; reserve more in /sys/devices/system/node/node%u/hugepages/hugepages-%llukB/"
-                "nr_hugepages",
-                i, (unsigned long long)need, (unsigned long long)size / 1024, (unsigned long long)most,
-                h->node[where].os_index, h->node[where].os_index, (unsigned long long)size / 1024);
-        }
-        if (size == 0 && !g->node[i].told_memory && g->node[i].mem > largest && m->opt->policy != PLACE_INTERLEAVE) {
-            return error_set(err,
-                             "guest node %u has %s, more than any host node can hold (the largest room is %s on P#%u); "
-                             "give the guest more and smaller nodes, use --place interleave, or add overcommit=on",
-                             i, size_text(g->node[i].mem, a, sizeof(a)), size_text(largest, b, sizeof(b)),
-                             h->node[at].os_index);
+        if (node_too_large(m, i, largest, at, err)) {
+            return false;
         }
     }
     if (vcpus > pus && !g->single_thread) {

@@ -15,7 +15,8 @@ struct one_host {
     unsigned host, first_node, num_nodes;
     hwloc_topology_t topo;
     double *slit, *latency, *bandwidth; /* [num_nodes * num_nodes]; NAN where not known */
-    const char *dist_text;              /* "dist=" of a synthetic description, or NULL */
+    bool memory_unknown;
+    const char *dist_text; /* "dist=" of a synthetic description, or NULL */
 };
 
 static void bitmap_from_hwloc(struct bitmap *out, hwloc_const_bitmap_t set)
@@ -92,6 +93,20 @@ static void node_caches_read(struct host_node *node, hwloc_topology_t t)
     }
 }
 
+/* Some saved topologies do not say how much memory there is; then there is enough of it. */
+static void memory_unknown_fill(struct one_host *o)
+{
+    struct host_shape *s = o->shape;
+    bool known = s->host[o->host].this_system;
+    for (unsigned x = o->first_node; x < s->num_nodes; x++) {
+        known = known || s->node[x].capacity > 0;
+    }
+    for (unsigned x = o->first_node; x < s->num_nodes && !known; x++) {
+        s->node[x].capacity = 1ull << 40;
+    }
+    o->memory_unknown = !known;
+}
+
 static void nodes_read(struct one_host *o)
 {
     struct host_shape *s = o->shape;
@@ -121,6 +136,7 @@ static void nodes_read(struct one_host *o)
         }
     }
     o->num_nodes = s->num_nodes - o->first_node;
+    memory_unknown_fill(o);
 }
 
 /*
@@ -344,6 +360,11 @@ static void restriction_describe(struct one_host *o)
             (size_t)snprintf(info->restriction, sizeof(info->restriction),
                              "only %u of %u PUs are allowed here (cgroup cpuset, taskset or numactl)", all - off, all);
     }
+    if (o->memory_unknown) {
+        at += (size_t)snprintf(info->restriction + at, sizeof(info->restriction) - at,
+                               "%sthe topology does not say how much memory its nodes have, so it is taken as enough",
+                               at > 0 ? "; " : "");
+    }
     if (mem > 0) {
         snprintf(info->restriction + at, sizeof(info->restriction) - at,
                  "%sthe memory of %u of %u nodes is not allowed here (cgroup cpuset.mems)", at > 0 ? "; " : "", mem,
@@ -365,6 +386,13 @@ static bool matrices_read(struct one_host *o, struct error *err)
         if (isnan(o->slit[i]) || o->slit[i] <= 0) {
             o->slit[i] = i % (n + 1) == 0 ? 10 : 20;
         }
+    }
+    double local = INFINITY;
+    for (unsigned i = 0; i < n; i++) {
+        local = o->slit[i * n + i] < local ? o->slit[i * n + i] : local;
+    }
+    for (unsigned i = 0; i < n * n; i++) { /* files of hwloc 1 count from 1, not from 10 */
+        o->slit[i] *= 10 / local;
     }
     memattr_read(o, HWLOC_MEMATTR_ID_LATENCY, o->latency);
     memattr_read(o, HWLOC_MEMATTR_ID_BANDWIDTH, o->bandwidth);

@@ -1,3 +1,5 @@
+#!/bin/sh
+# shellcheck disable=SC2317,SC2086,SC2094  # scenarios are called by name; words are split on purpose
 # Runs in the lab host (busybox): starts weft with a riscv64 guest, lets the outside reader judge.   inside.sh SCENARIO
 failed=0
 guest="-bios none -kernel pattern.elf -serial file:console"
