@@ -30,9 +30,9 @@ uint64_t cluster_now_ns(void)
 
 void cluster_wake(struct cluster *c)
 {
-    /* What was put in before must be seen by a thread whose `asleep` is not seen here; pairs with sleep_until_needed. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&c->asleep, memory_order_seq_cst) && atomic_exchange(&c->asleep, false)) {
+    /* An exchange, not a load: either it comes after the other thread's, and finds it asleep, or before, and what was
+     * put in is seen when that thread looks once more (sleep_until_needed). */
+    if (atomic_exchange(&c->asleep, false)) {
         uint64_t one = 1;
         ssize_t n = write(c->event, &one, sizeof(one));
         (void)n; /* a full counter wakes as well */
@@ -345,8 +345,7 @@ static void set_timer(struct cluster *c, uint64_t at)
 /* Sleeps until a message, another thread or a timer has something. */
 static void sleep_until_needed(struct cluster *c, uint64_t locks_due)
 {
-    atomic_store_explicit(&c->asleep, true, memory_order_seq_cst);
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_exchange(&c->asleep, true);
     if (inbox_empty(c) && !atomic_load(&c->stop) && !atomic_load(&c->stats_asked)) {
         uint64_t now = cluster_now_ns();
         set_timer(c, directory_deadline(c->directory));

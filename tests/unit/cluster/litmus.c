@@ -204,7 +204,6 @@ static void sb_body(struct user_vcpu *v, unsigned global, unsigned base)
     for (unsigned i = 0; i < rounds && (global == 0 || global == VCPUS); i++) {
         unsigned own = global == 0 ? base : base + 1, other = global == 0 ? base + 1 : base;
         check(page_user_store(v, own, 32, i + 1));
-        atomic_thread_fence(memory_order_seq_cst);
         check(page_user_load(v, other, 32, &samples[global][i].first));
         end_round(v);
     }
