@@ -265,11 +265,13 @@ void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum pa
         unsigned fault = right == PAGE_READ ? DIR_FAULT_READ : l->state ? DIR_FAULT_UPGRADE : DIR_FAULT_WRITE;
         d->stats.faults[fault]++;
         request_send(d, r, out);
-        if (right == PAGE_READ && d->config.prefetch_depth && directory_home(d, page) != d->config.self) {
-            prefetch(d, page, out);
-        }
     } else {
         d->stats.coalesced++;
+    }
+    /* A reader that catches up with its prefetch keeps the stream ahead of it full. */
+    bool reads_on = right == PAGE_READ && (leader || (r->flags & GET_PREFETCH));
+    if (reads_on && d->config.prefetch_depth && directory_home(d, page) != d->config.self) {
+        prefetch(d, page, out);
     }
     drain_loop(d, out);
 }
