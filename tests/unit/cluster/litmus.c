@@ -40,7 +40,7 @@ struct rank {
 };
 
 static unsigned ranks, rounds = 3000, failures;
-static bool loopback, storm;
+static bool loopback, storm, served;
 static struct rank rank[LOOP_RANKS];               /* mpirun: [0] is this process */
 static struct sample *samples[LOOP_RANKS * VCPUS]; /* by global vCPU; mpirun: gathered */
 
@@ -73,7 +73,8 @@ static void create_rank(struct rank *k, struct transport *transport)
     config.ops = &cluster_ops;
     config.opaque = k;
     config.hold_us = storm ? 1 : 0;
-    config.no_hot = storm;
+    config.no_hot = storm && !served;
+    config.hot_transfers = served ? 2 : 0;
     k->cluster = cluster_create(&config);
     k->user.source = cluster_pages(k->cluster);
     struct error err = {0};
@@ -461,8 +462,9 @@ static int run_mpi(void)
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--storm")) {
+        if (!strcmp(argv[i], "--storm") || !strcmp(argv[i], "--served")) {
             storm = true;
+            served = served || argv[i][3] == 'e';
         } else if (i + 1 < argc && !strcmp(argv[i], "--loopback")) {
             loopback = true;
             ranks = (unsigned)atoi(argv[++i]);
@@ -471,7 +473,8 @@ int main(int argc, char **argv)
         }
     }
     if (rounds < 1 || rounds > ROUNDS_MAX || (loopback && (ranks < 2 || ranks > LOOP_RANKS))) {
-        fprintf(stderr, "usage: litmus [--loopback 2..%d] [--rounds 1..%d] [--storm]\n", LOOP_RANKS, ROUNDS_MAX);
+        fprintf(stderr, "usage: litmus [--loopback 2..%d] [--rounds 1..%d] [--storm | --served]\n", LOOP_RANKS,
+                ROUNDS_MAX);
         return 2;
     }
     return loopback ? run_loopback() : run_mpi();
