@@ -86,8 +86,9 @@ void page_source_acquire(struct page_source *ps, struct page_request *request, u
 /* One access of at most 8 bytes at the home of a served page. op: offset, op, size, value, expected. */
 void page_source_operate(struct page_source *ps, struct page_request *request, uint64_t page, const struct msg_op *op);
 
-/* Everyone is down to what take() asked. `dirty` unless the page is known not to have been written since this rank got
- * the write right (then a rank that still has the old bytes gets the page without data). */
+/* Everyone is down to what take() asked. `dirty` unless the page is known not to have been written by local users since
+ * this rank got the write right (then a rank that still has the old bytes gets the page without data). Writes by other
+ * ranks to a served page need not be counted. */
 void page_source_taken(struct page_source *ps, uint64_t page, bool dirty);
 
 #endif

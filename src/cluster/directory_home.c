@@ -355,6 +355,10 @@ const char *dir_home_op(struct directory *d, unsigned src, const struct msg_op *
     assert(is_home_only(d, e) && !e->settling && !e->active);
     e->ops += e->ops < UINT16_MAX;
     d->stats.ops_served++;
+    if (m->op != REMOTE_LOAD) {
+        /* No local user wrote, so nobody will call the page dirty; yet older bytes are stale from here on. */
+        d->lines[m->page].version++;
+    }
     struct dir_action *a = dir_emit(out, DIR_EXECUTE, m->page);
     a->peer = (uint16_t)src;
     a->message.body.op = *m;

@@ -205,7 +205,7 @@ static void execute_action(unsigned r, const struct dir_action *a)
     uint64_t before = k->memory[page];
     uint64_t old = remote_access(&k->memory[page], &a->message.body.op);
     if (k->memory[page] != before) {
-        k->dirty[page] = true;
+        /* Not dirty: that is what local users did, and the directory must know of this itself. */
         w.oracle[page] = k->memory[page];
     }
     struct dir_action reply = {.kind = DIR_SEND, .peer = a->peer, .page = page};
