@@ -185,7 +185,9 @@ static enum found find_code(struct cpu *cpu, void **code, struct code_page **pag
         *code = cc->rx + at;
         *page = p;
         cpu->pc_page = cpu->pc & GUEST_PAGE_MASK;
-        tlb_jc_fill(cpu->ctx, cpu->pc, *code);
+        if (!log_on(TRACING)) {
+            tlb_jc_fill(cpu->ctx, cpu->pc, *code);
+        }
         return FOUND_CODE;
     }
 }
@@ -226,6 +228,9 @@ static void slice_set(struct cpu *cpu, int64_t n)
 static enum tcg_exit interpret(struct cpu *cpu, uint64_t max)
 {
     while (cpu->budget > 0 && max--) {
+        if (log_on(TRACING)) {
+            tcg_trace(cpu);
+        }
         enum interp_result r = interp_step(cpu);
         if (r != INTERP_NEXT) {
             return tcg_exit_of(r);
@@ -248,11 +253,14 @@ static enum tcg_exit run_code(struct cpu *cpu)
             if (f != FOUND_CODE) {
                 return f == FOUND_FAULT ? TCG_EXIT_EVENT : TCG_EXIT_INTERP;
             }
-            if (site && evictions == cc->evictions) { /* else the site itself may be gone */
+            if (site && !log_on(TRACING) && evictions == cc->evictions) { /* else the site itself may be gone */
                 link_jump(cpu, site, code, page);
             }
         }
         cpu->stats.dispatches++;
+        if (log_on(TRACING)) {
+            tcg_trace(cpu);
+        }
         enum tcg_exit r = tcg_stubs.enter(cpu, code);
         site = NULL;
         switch (r) {

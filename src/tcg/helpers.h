@@ -37,6 +37,9 @@ void tcg_store_64(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 /* What a light call answers; anything above is the code to go on with. */
 enum { LIGHT_DONE, LIGHT_FULL, LIGHT_EXIT };
 void *tcg_light_insn(struct cpu *cpu, const struct insn *in, uint32_t info);
+/* -d exec, -d cpu. While one is on, no block leads to another by itself. */
+#define TRACING (LOG_EXEC | LOG_CPU)
+void tcg_trace(const struct cpu *cpu);
 void tcg_interp_insn(struct cpu *cpu, const struct insn *in, uint32_t info);
 
 #endif

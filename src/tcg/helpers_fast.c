@@ -3,6 +3,7 @@
  * the vector registers.
  */
 #include "tcg/helpers.h"
+#include "weft/log.h"
 
 #define LOAD_FAST(name, type, extended)                                                                                \
     struct value_ok tcg_load_fast_##name(struct cpu *cpu, gva_t va)                                                    \
@@ -46,6 +47,9 @@ void *tcg_lookup_fast(struct cpu *cpu, gva_t va)
     struct tcg_cpu *t = cpu->tcg;
     struct codecache *cc = t->cc;
     struct tlb_ctx *ctx = cpu->ctx;
+    if (log_on(TRACING)) {
+        return NULL; /* every block is to pass the dispatcher */
+    }
     uint64_t page = va & GUEST_PAGE_MASK;
     struct jc_entry *j = &ctx->jc[va >> 1 & (JC_SIZE - 1)];
     if (j->va == va) {
