@@ -28,5 +28,7 @@ struct transport *transport_join(const struct membership *m, int silence_ms, con
         transport_destroy(&t);
         return NULL;
     }
+    /* Connections are made once: the sockets' names have served. */
+    membership_remove_run_dir(m);
     return t;
 }

@@ -190,13 +190,13 @@ void membership_barrier(const struct membership *m)
     }
 }
 
-static void remove_run_dir(const struct membership *m)
+void membership_remove_run_dir(const struct membership *m)
 {
-    DIR *d = m->run_dir[0] ? opendir(m->run_dir) : NULL;
+    bool ours = m->run_dir[0] && m->member[m->self].host == m->self;
+    DIR *d = ours ? opendir(m->run_dir) : NULL;
     if (!d) {
         return;
     }
-    /* Sockets of ranks that could not take their own away; in an orderly end there are none. */
     for (struct dirent *e; (e = readdir(d));) {
         if (e->d_name[0] != '.') {
             unlinkat(dirfd(d), e->d_name, 0);
@@ -209,9 +209,7 @@ static void remove_run_dir(const struct membership *m)
 void membership_end(struct membership *m)
 {
     membership_barrier(m);
-    if (m->run_dir[0] && m->member[m->self].host == m->self) {
-        remove_run_dir(m);
-    }
+    membership_remove_run_dir(m);
     if (m->mpi) {
         MPI_Finalize();
         m->mpi = false;
@@ -220,7 +218,7 @@ void membership_end(struct membership *m)
 
 void membership_abandon(struct membership *m, int status)
 {
-    remove_run_dir(m);
+    membership_remove_run_dir(m);
     fflush(NULL);
     _exit(status);
 }

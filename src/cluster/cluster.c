@@ -378,7 +378,7 @@ static void *run(void *opaque)
             continue;
         }
         for (uint64_t failed = c->send_failed; failed; failed &= failed - 1) {
-            cluster_rank_lost(c, (unsigned)__builtin_ctzll(failed), "it takes no more messages");
+            cluster_rank_lost(c, (unsigned)__builtin_ctzll(failed), "its connection broke");
         }
         for (int lost; (lost = transport_lost(c->config.transport)) >= 0;) {
             cluster_rank_lost(c, (unsigned)lost, "its connection broke");
