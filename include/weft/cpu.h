@@ -166,6 +166,9 @@ struct cpu {
      * mtime >= mtimecmp: the hart's own thread derives it as it derives STIP from stimecmp. [a] */
     _Atomic uint64_t mtimecmp;
 
+    _Atomic uint32_t page_takes; /* [a] pages are to be given up at the next safe point (weft/page_user.h) */
+    void *page_user;             /* (o) its part in that; NULL on one rank */
+
     uint8_t count_access; /* (o) tlb_load, tlb_store and tlb_atomic_ptr count into stats.mem_access */
 } __attribute__((aligned(64)));
 

@@ -25,16 +25,17 @@ enum {
     PAGE_CODE = 1 << 0,       /* translated code lies here: TLBs grant no write, unless ... */
     PAGE_CODE_DIRTY = 1 << 1, /* ... it was written since: the code is checked at the next fence.i */
     PAGE_WRITER = 1 << 2,     /* some TLB was granted write since the bit was last cleared */
+    PAGE_MODIFIED = 1 << 4,   /* over ranks: written since this rank got the write right */
     PAGE_DIRTY = 1 << 3,      /* written since the dirty log was last read (off unless asked) */
 };
+
+struct page_users;
 
 struct ram_range {
     gpa_t base;
     uint64_t size;
     unsigned node;
 };
-
-struct page_source;
 
 struct ram {
     uint8_t *host; /* (c) fixed at create */
@@ -44,7 +45,8 @@ struct ram {
     struct ram_range range[WEFT_MAX_NODES];
     _Atomic uint8_t *page_flags; /* [a] size >> 12 entries */
     uint8_t *page_node;          /* (c) node of each 2 MiB chunk: index (gpa - base) >> 21 */
-    struct page_source *pages;   /* (c) who gives rights on pages (weft/page_user.h); NULL on one rank */
+    /* (c) over ranks: those who must ask for pages (weft/page_user.h); NULL on one: slow paths test it, no fast one */
+    struct page_users *users;
 };
 
 /* Reserves the host range, and for each node maps its backend into it (MAP_FIXED), without touching it. The caller
@@ -68,7 +70,7 @@ static inline void *ram_ptr(const struct ram *ram, gpa_t gpa)
 unsigned ram_node_of(const struct ram *ram, gpa_t gpa);
 
 /* Device DMA: copy between a buffer and guest RAM, honouring code tracking. False when not all of it is RAM. Any
- * thread; never blocks. */
+ * thread; on one rank it never blocks, over ranks it waits for pages that are not here. */
 bool ram_dma_read(struct ram *ram, gpa_t gpa, void *buf, uint64_t len);
 bool ram_dma_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len);
 /* Says that [gpa, gpa+len) was written by other means (a ring update through ram_ptr). */

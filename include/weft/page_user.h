@@ -1,13 +1,13 @@
 /*
- * The vCPUs of this rank as users of pages that other ranks may take away (weft/page_source.h says what they promise).
+ * The users of guest pages on this rank when pages come from others (weft/page_source.h): the harts' TLBs and device
+ * DMA. On one rank ram->users is NULL, and each slow path tests that once; the fast paths know nothing of it.
  *
- * A hart of this rank is away while it rests (WFI, stopped, at a safe point that waits) or waits below for a page or
- * for a device of another rank: what is taken then counts as given up at once, and is dropped from its TLB before it
- * goes on. A wait below is in the middle of an instruction: no work of cpu_run_async is done in it, and who stops the
- * world or fences remotely waits for the instruction's end, which never depends on either.
+ * A hart's safe points are the begin of each slice and of tcg_cpu_exec (tlb_safe_point), and its waits. What take()
+ * asks of a hart is queued for it and done there; a hart that does not run guest code, or waits, counts as done at
+ * once, because it serves its queue before it runs on.
  *
- * Needs of src/memory: `struct page_source *pages` in struct ram (NULL on one rank), and
- * tlb_take(cpu, gpa, right): drops the first-level and fetch entries of one physical page (READ: the write right only).
+ * Call sequence: page_users_create; cluster_create with page_users_ops; page_users_attach; the harts' tlb_create;
+ * harts run; harts end; the cluster ends; page_users_destroy.
  */
 #ifndef WEFT_PAGE_USER_H
 #define WEFT_PAGE_USER_H
@@ -15,30 +15,90 @@
 #include "weft/cpu.h"
 #include "weft/page_source.h"
 
-/*
- * Gets the right on a page for the access at hand. Own thread, in the middle of an instruction, no lock held; waits.
- * PAGE_GRANTED: the access may be performed now, without another look at page_source_right(), up to the hart's next
- * wait or safe point (a TLB entry needs that look). PAGE_REMOTE: use cpu_page_operate. PAGE_RANK_LOST: the machine is
- * ending. PAGE_TRY_AGAIN is not returned. After a wait pages and entries found before it may be gone.
- */
-enum page_status cpu_page_acquire(struct cpu *cpu, uint64_t page, enum page_right right, bool whole);
+struct page_users;
 
-/* One access at the home of a served page; *old is the old value. PAGE_GRANTED: done; PAGE_TRY_AGAIN: acquire the page.
- */
-enum page_status cpu_page_operate(struct cpu *cpu, uint64_t page, const struct msg_op *op, uint64_t *old);
+/* The calls of weft/page_source.h, as the provider of pages gives them. */
+struct page_port {
+    struct page_source *source;
+    void (*acquire)(struct page_source *source, struct page_request *request, uint64_t page, enum page_right right,
+                    bool whole);
+    void (*operate)(struct page_source *source, struct page_request *request, uint64_t page, const struct msg_op *op);
+    void (*taken)(struct page_source *source, uint64_t page, bool dirty);
+};
 
-/* For cluster_config.users; users_opaque is the machine. */
-extern const struct page_user_ops cpu_page_users;
+/* For struct cluster_config: `opaque` of its calls is the struct page_users. Coherence thread. */
+extern const struct page_user_ops page_users_ops;
 
-/* A wait of the same kind for anything else: away until cpu_away_end. cpu_away_begin and cpu_away_wait by the hart's
- * thread, cpu_away_end once for each by the coherence thread. Between begin and wait the hart sends its request. */
-void cpu_away_begin(struct cpu *cpu);
-void cpu_away_end(struct cpu *cpu);
-void cpu_away_wait(struct cpu *cpu);
+struct page_users *page_users_create(struct ram *ram);
+/* From here on rights are asked for: sets ram->users. Before the first hart is created. */
+void page_users_attach(struct page_users *users, const struct page_port *port);
+/* A hart that uses pages, and what drops (keep_read: the write right of) one page from its TLB. tlb_create and
+ * tlb_destroy call these. */
+typedef void page_drop_fn(struct cpu *cpu, gpa_t page, bool keep_read);
+void page_users_add_hart(struct page_users *users, struct cpu *cpu, page_drop_fn *drop);
+void page_users_remove_hart(struct page_users *users, struct cpu *cpu);
+/* Sets ram->users to NULL and frees. No user is left. */
+void page_users_destroy(struct page_users **users);
 
-/* Waits at a safe point (no lock held; not in the middle of an instruction) until *word is not 0: the hart rests, and
- * does work that others may be waiting for. Whoever sets the word calls cpu_rest_wake. */
-void cpu_rest_wait(struct cpu *cpu, _Atomic uint32_t *word);
-void cpu_rest_wake(_Atomic uint32_t *word);
+enum page_reach {
+    PAGE_REACH_HERE,   /* this rank has the right: use it until the next safe point */
+    PAGE_REACH_SERVED, /* the page stays at its home: page_users_operate */
+    PAGE_REACH_LOST,   /* it will not come: the machine is ending */
+};
+
+/* Gets `right` on a page for the hart, waiting for it if need be; waiting is a safe point. `whole`: do not answer
+ * PAGE_REACH_SERVED. Own thread, no lock held. */
+enum page_reach page_users_get(struct cpu *cpu, uint64_t page, enum page_right right, bool whole);
+/* How often the hart has waited: rights it relied on before the number changed are gone. Own thread. */
+unsigned page_users_waits(const struct cpu *cpu);
+/* One access to a served page. PAGE_REACH_HERE: done, *value holds the old value. PAGE_REACH_SERVED: it is no longer
+ * served, get it. Own thread, no lock held. */
+enum page_reach page_users_operate(struct cpu *cpu, uint64_t page, const struct msg_op *op, uint64_t *value);
+/* Does what take() has queued for the hart. Own thread, at a safe point. */
+void page_users_serve(struct cpu *cpu);
+
+/* Device DMA on one page: gets the right, waiting if need be, and keeps it until the end call. False: it will not come.
+ * Any thread but the coherence thread; not under a lock that thread takes. */
+struct page_pin {
+    uint64_t page;
+    enum page_right right;
+    /* ---- private ---- */
+    struct page_pin *next;
+    struct page_take *take;
+};
+bool page_users_dma_begin(struct page_users *users, struct page_pin *pin, uint64_t page, enum page_right right);
+void page_users_dma_end(struct page_users *users, struct page_pin *pin);
+
+/* The right as the provider of pages knows it. */
+enum page_right page_users_right(const struct ram *ram, gpa_t gpa);
+/* Has this rank the right on the page of gpa (which is RAM)? Always, on one rank. Any thread; a hart may rely on it
+ * until its next safe point. */
+static inline bool page_users_has(const struct ram *ram, gpa_t gpa, enum page_right right)
+{
+    return __builtin_expect(!ram->users, 1) || page_users_right(ram, gpa) >= right;
+}
+
+/* The hart waits for others, inside tcg_cpu_exec, but uses no page meanwhile: a long safe point. Own thread. */
+void page_users_rest(struct cpu *cpu, bool begin);
+static inline void tlb_rest_begin(struct cpu *cpu)
+{
+    if (__builtin_expect(cpu->page_user != NULL, 0)) {
+        page_users_rest(cpu, true);
+    }
+}
+static inline void tlb_rest_end(struct cpu *cpu)
+{
+    if (__builtin_expect(cpu->page_user != NULL, 0)) {
+        page_users_rest(cpu, false);
+    }
+}
+
+/* The hart is outside generated code and holds no host address of a guest page. Own thread. */
+static inline void tlb_safe_point(struct cpu *cpu)
+{
+    if (__builtin_expect(atomic_load(&cpu->page_takes) != 0, 0)) {
+        page_users_serve(cpu);
+    }
+}
 
 #endif

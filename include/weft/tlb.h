@@ -106,6 +106,7 @@ enum tlb_access {
 struct translation {
     gpa_t gpa;
     bool is_ram;
+    bool served; /* private to src/memory */
 };
 
 /* Creates the hart's contexts and second-level TLB. */
@@ -155,6 +156,8 @@ void tlb_flush_code(struct cpu *cpu); /* jump caches and code_va of all contexts
  * PAGE_CODE_DIRTY. Own thread only. */
 void tlb_drop_write(struct cpu *cpu, gpa_t page);
 void tlb_drop_write_code(struct cpu *cpu);
+/* Drops the write right (keep_read), or all that leads to one physical page. Own thread. */
+void tlb_drop_right(struct cpu *cpu, gpa_t page, bool keep_read);
 
 /* Implemented by the translator: a page with code was, or is about to be, written (page = gpa & GUEST_PAGE_MASK). Sets
  * PAGE_CODE_DIRTY; from then on writes are granted until the next fence.i checks the page. Any thread. */

@@ -1,4 +1,5 @@
 #include "memory/mmu.h"
+#include "weft/page_user.h"
 
 uint32_t mmu_page_fault(enum tlb_access kind)
 {
@@ -66,12 +67,20 @@ static bool leaf_decode(uint64_t pte, gva_t va, unsigned level, struct mmu_leaf 
     return true;
 }
 
+/* Over ranks a table's page must be here before it is read or written. False: it will not come. */
+static inline bool table_here(struct cpu *cpu, gpa_t at, enum page_right right)
+{
+    const struct ram *ram = cpu->ram;
+    return __builtin_expect(ram->users == NULL, 1) ||
+           page_users_get(cpu, (at - ram->base) >> GUEST_PAGE_BITS, right, true) == PAGE_REACH_HERE;
+}
+
 /* Sets A (and D for a store) in the PTE at `at`, which held `pte`. True when done; *fault says access fault else. False
  * with *fault == EXC_NONE: the PTE has changed, look again. */
 static bool pte_update(struct cpu *cpu, gpa_t at, uint64_t pte, uint64_t want, enum tlb_access kind, uint32_t *fault)
 {
     *fault = EXC_NONE;
-    if (!pmp_allows(cpu, at, 8, PRIV_S, ACCESS_STORE)) {
+    if (!pmp_allows(cpu, at, 8, PRIV_S, ACCESS_STORE) || !table_here(cpu, at, PAGE_WRITE)) {
         *fault = mmu_access_fault(kind);
         return false;
     }
@@ -80,6 +89,9 @@ static bool pte_update(struct cpu *cpu, gpa_t at, uint64_t pte, uint64_t want, e
         return false;
     }
     ram_dma_mark(cpu->ram, at, 8);
+    if (cpu->ram->users) {
+        atomic_fetch_or(&cpu->ram->page_flags[(at - cpu->ram->base) >> GUEST_PAGE_BITS], PAGE_MODIFIED);
+    }
     return true;
 }
 
@@ -101,7 +113,8 @@ uint32_t mmu_walk(struct cpu *cpu, gva_t va, const struct mmu_access *access, gp
     }
     for (;;) {
         gpa_t at = table + (va >> (GUEST_PAGE_BITS + 9 * level) & 511) * 8;
-        if (!ram_contains(ram, at, 8) || !pmp_allows(cpu, at, 8, PRIV_S, ACCESS_LOAD)) {
+        if (!ram_contains(ram, at, 8) || !pmp_allows(cpu, at, 8, PRIV_S, ACCESS_LOAD) ||
+            !table_here(cpu, at, PAGE_READ)) {
             return mmu_access_fault(access->kind);
         }
         uint64_t pte = atomic_load_explicit((_Atomic uint64_t *)ram_ptr(ram, at), memory_order_acquire);

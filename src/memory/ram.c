@@ -6,6 +6,7 @@
 #include "memory/backend.h"
 #include "weft/tlb.h"
 #include "weft/memory.h"
+#include "weft/page_user.h"
 
 enum { NODE_CHUNK_BITS = 21 };
 #define GUARD_SIZE (2ull << 20)
@@ -148,10 +149,37 @@ unsigned ram_node_of(const struct ram *ram, gpa_t gpa)
     return ram->range[r].node;
 }
 
+/* Over ranks: page by page, each held while it is copied. */
+static bool dma_pages(struct ram *ram, gpa_t gpa, uint8_t *buf, uint64_t len, enum page_right right)
+{
+    while (len > 0) {
+        struct page_pin pin;
+        uint64_t n = GUEST_PAGE_SIZE - (gpa & ~GUEST_PAGE_MASK);
+        n = n < len ? n : len;
+        if (!page_users_dma_begin(ram->users, &pin, (gpa - ram->base) >> GUEST_PAGE_BITS, right)) {
+            return false;
+        }
+        if (right == PAGE_WRITE) {
+            memcpy(ram_ptr(ram, gpa), buf, n);
+            ram_dma_mark(ram, gpa, n);
+        } else {
+            memcpy(buf, ram_ptr(ram, gpa), n);
+        }
+        page_users_dma_end(ram->users, &pin);
+        gpa += n;
+        buf += n;
+        len -= n;
+    }
+    return true;
+}
+
 bool ram_dma_read(struct ram *ram, gpa_t gpa, void *buf, uint64_t len)
 {
     if (!ram_contains(ram, gpa, len)) {
         return false;
+    }
+    if (__builtin_expect(ram->users != NULL, 0)) {
+        return dma_pages(ram, gpa, buf, len, PAGE_READ);
     }
     memcpy(buf, ram_ptr(ram, gpa), len);
     return true;
@@ -161,6 +189,9 @@ bool ram_dma_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
 {
     if (!ram_contains(ram, gpa, len)) {
         return false;
+    }
+    if (__builtin_expect(ram->users != NULL, 0)) {
+        return dma_pages(ram, gpa, (uint8_t *)(uintptr_t)buf, len, PAGE_WRITE);
     }
     memcpy(ram_ptr(ram, gpa), buf, len);
     ram_dma_mark(ram, gpa, len);

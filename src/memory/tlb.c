@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <sys/mman.h>
 #include "weft/machine.h"
+#include "weft/page_user.h"
 
 /* ---- create ---- */
 
@@ -22,6 +23,9 @@ void tlb_create(struct cpu *cpu)
     cpu->super->satp = cpu->satp;
     cpu->super->translate = SATP_MODE(cpu->satp) != SATP_BARE;
     ctx_judge(cpu, cpu->super, NULL);
+    if (ram->users) {
+        page_users_add_hart(ram->users, cpu, tlb_drop_right);
+    }
     if (cpu->machine && cpu->machine->cfg && cpu->machine->cfg->access_matrix == ACCESS_MATRIX_EXACT) {
         tlb_exact_mode(cpu, true);
     }
@@ -38,6 +42,9 @@ void tlb_destroy(struct cpu *cpu)
 {
     if (!cpu->l2) {
         return;
+    }
+    if (cpu->page_user) {
+        page_users_remove_hart(cpu->ram->users, cpu);
     }
     ctx_for_each(cpu, destroy_one, NULL);
     munmap(cpu->l2, sizeof(*cpu->l2));
@@ -277,4 +284,33 @@ static void drop_write_code(struct cpu *cpu, struct tlb_ctx *ctx, const void *ar
 void tlb_drop_write_code(struct cpu *cpu)
 {
     ctx_for_each(cpu, drop_write_code, NULL);
+}
+
+/* Over ranks the write filter tells of every entry, not only of those that grant write (tlb_enter). */
+static void drop_right(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
+{
+    (void)cpu;
+    uint64_t host = *(const uint64_t *)arg;
+    if (ctx->stale || !*write_filter_slot(ctx, host)) {
+        return;
+    }
+    for (unsigned g = 0; g < TLB_GROUPS; g++) {
+        for (unsigned i = g * TLB_GROUP_SIZE; ctx->group[g] && i < (g + 1) * TLB_GROUP_SIZE; i++) {
+            uint64_t tag = ctx->rtag[i] != TLB_TAG_NONE(i) ? ctx->rtag[i] : ctx->wtag[i];
+            if (tag + ctx->addend[i] == host) {
+                ctx->rtag[i] = ctx->wtag[i] = TLB_TAG_NONE(i);
+            }
+        }
+    }
+}
+
+void tlb_drop_right(struct cpu *cpu, gpa_t page, bool keep_read)
+{
+    if (keep_read) {
+        tlb_drop_write(cpu, page);
+        return;
+    }
+    uint64_t host = (uintptr_t)ram_ptr(cpu->ram, page & GUEST_PAGE_MASK);
+    l2_fetch_clear(cpu->l2);
+    ctx_for_each(cpu, drop_right, &host);
 }

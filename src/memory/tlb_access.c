@@ -2,6 +2,7 @@
 #include "memory/tlb_inline.h"
 #include "memory/tlb_refill.h"
 #include "weft/log.h"
+#include "weft/page_user.h"
 
 /* ---- the whole miss path ---- */
 
@@ -125,10 +126,31 @@ static void note_code(struct tlb_ctx *ctx, gva_t page, uint64_t pte)
     ctx->nonglobal |= !(pte & PTE_G);
 }
 
-/* Translates va for an access of `size` bytes that does not cross its page, and enters what may be entered.
- * *uniform_out (may be NULL): the result holds for the whole page. */
-static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access access, struct translation *out,
-                      bool *uniform_out)
+/* Over ranks: gets the right that the access needs on the page of out->gpa, or finds that the page is served at its
+ * home, if that will do. */
+__attribute__((noinline)) static bool get_page(struct cpu *cpu, gva_t va, enum tlb_access access, bool whole,
+                                               struct translation *out)
+{
+    uint64_t page = (out->gpa - cpu->ram->base) >> GUEST_PAGE_BITS;
+    bool store = access >= ACCESS_STORE;
+    switch (page_users_get(cpu, page, store ? PAGE_WRITE : PAGE_READ, whole)) {
+    case PAGE_REACH_LOST:
+        return fault(cpu, mmu_access_fault(access), va);
+    case PAGE_REACH_SERVED:
+        out->served = true;
+        return true;
+    default:
+        if (store) {
+            atomic_fetch_or(&cpu->ram->page_flags[page], PAGE_MODIFIED);
+        }
+        return true;
+    }
+}
+
+/* Translates va for an access of `size` bytes that does not cross its page, and enters what may be entered. `whole`:
+ * the page itself is needed here. *uniform_out (may be NULL): the result holds for the whole page. */
+static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access access, bool whole,
+                      struct translation *out, bool *uniform_out)
 {
     struct tlb_ctx *ctx = cpu->ctx;
     bool store = access >= ACCESS_STORE;
@@ -139,6 +161,11 @@ static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
     }
     out->gpa = page.gpa;
     out->is_ram = ram_contains(cpu->ram, page.gpa, size);
+    out->served = false;
+    if (__builtin_expect(cpu->ram->users != NULL, 0) && out->is_ram &&
+        (!get_page(cpu, va, access, whole, out) || out->served)) {
+        return out->served;
+    }
     if (uniform_out) {
         *uniform_out = page.uniform;
     }
@@ -169,7 +196,7 @@ static bool translate(struct cpu *cpu, gva_t va, unsigned size, enum tlb_access 
 
 bool tlb_translate(struct cpu *cpu, gva_t va, enum tlb_access access, struct translation *out)
 {
-    return translate(cpu, va, access == ACCESS_FETCH ? 2 : 1, access, out, NULL);
+    return translate(cpu, va, access == ACCESS_FETCH ? 2 : 1, access, true, out, NULL);
 }
 
 /* ---- loads and stores ---- */
@@ -211,15 +238,20 @@ static bool translate_parts(struct cpu *cpu, gva_t va, unsigned size, enum tlb_a
 {
     gva_t second = (va & GUEST_PAGE_MASK) + GUEST_PAGE_SIZE;
     unsigned head = (unsigned)(second - va);
-    if (!translate(cpu, va, head, access, &t[0], NULL)) {
-        return false;
-    }
-    if (!t[0].is_ram) {
-        return fault(cpu, mmu_access_fault(access), va);
-    }
-    if (!translate(cpu, second, size - head, access, &t[1], NULL)) {
-        return false;
-    }
+    unsigned waits;
+    do {
+        if (!translate(cpu, va, head, access, true, &t[0], NULL)) {
+            return false;
+        }
+        if (!t[0].is_ram) {
+            return fault(cpu, mmu_access_fault(access), va);
+        }
+        waits = cpu->page_user ? page_users_waits(cpu) : 0;
+        if (!translate(cpu, second, size - head, access, true, &t[1], NULL)) {
+            return false;
+        }
+        /* Waiting for the second page may have cost the first. */
+    } while (cpu->page_user && page_users_waits(cpu) != waits);
     return t[1].is_ram || fault(cpu, mmu_access_fault(access), second);
 }
 
@@ -255,6 +287,21 @@ static bool store_crossing(struct cpu *cpu, gva_t va, unsigned size, uint64_t va
     return true;
 }
 
+/* One access to a page that is served at its home. PAGE_REACH_SERVED: no longer, begin again. */
+__attribute__((noinline)) static enum page_reach operate(struct cpu *cpu, gva_t va, gpa_t gpa, struct msg_op *op,
+                                                         uint64_t *value)
+{
+    uint64_t page = (gpa - cpu->ram->base) >> GUEST_PAGE_BITS;
+    op->page = page;
+    enum page_reach r = page_users_operate(cpu, page, op, value);
+    if (r == PAGE_REACH_LOST) {
+        fault(cpu, op->op == REMOTE_LOAD ? EXC_LOAD_ACCESS : EXC_STORE_ACCESS, va);
+    } else if (r == PAGE_REACH_HERE) {
+        count(cpu, gpa);
+    }
+    return r;
+}
+
 static bool load_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
 {
     if (crosses_page(va, size)) {
@@ -267,8 +314,13 @@ static bool load_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
         return true;
     }
     struct translation t;
-    if (!translate(cpu, va, size, ACCESS_LOAD, &t, NULL)) {
+    if (!translate(cpu, va, size, ACCESS_LOAD, va & (size - 1), &t, NULL)) {
         return false;
+    }
+    if (__builtin_expect(t.served, 0)) {
+        struct msg_op op = {.op = REMOTE_LOAD, .offset = va & ~GUEST_PAGE_MASK, .size = (uint8_t)size};
+        enum page_reach r = operate(cpu, va, t.gpa, &op, value);
+        return r == PAGE_REACH_SERVED ? load_miss(cpu, va, size, value) : r == PAGE_REACH_HERE;
     }
     if (!t.is_ram) {
         return mmio_load(cpu, va, t.gpa, size, value);
@@ -301,8 +353,14 @@ static bool store_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
         return true;
     }
     struct translation t;
-    if (!translate(cpu, va, size, ACCESS_STORE, &t, NULL)) {
+    if (!translate(cpu, va, size, ACCESS_STORE, va & (size - 1), &t, NULL)) {
         return false;
+    }
+    if (__builtin_expect(t.served, 0)) {
+        uint64_t old, bits = size < 8 ? value & ((1ull << 8 * size) - 1) : value;
+        struct msg_op op = {.op = REMOTE_STORE, .offset = va & ~GUEST_PAGE_MASK, .size = (uint8_t)size, .value = bits};
+        enum page_reach r = operate(cpu, va, t.gpa, &op, &old);
+        return r == PAGE_REACH_SERVED ? store_miss(cpu, va, size, value) : r == PAGE_REACH_HERE;
     }
     if (!t.is_ram) {
         return mmio_store(cpu, va, t.gpa, size, value);
@@ -332,7 +390,7 @@ void *tlb_atomic_ptr(struct cpu *cpu, gva_t va, unsigned size, bool for_write)
     }
     if (!p) {
         struct translation t;
-        if (!translate(cpu, va, size, access, &t, NULL)) {
+        if (!translate(cpu, va, size, access, true, &t, NULL)) {
             return NULL;
         }
         if (!t.is_ram) {
@@ -369,8 +427,8 @@ static bool fetch_half(struct cpu *cpu, gva_t va, uint16_t *half)
     gva_t page = va & GUEST_PAGE_MASK;
     if (e->ctx != cpu->ctx || e->page != page) {
         struct translation t;
-        bool uniform;
-        if (!translate(cpu, va, 2, ACCESS_FETCH, &t, &uniform)) {
+        bool uniform = true;
+        if (!translate(cpu, va, 2, ACCESS_FETCH, true, &t, &uniform)) {
             return false;
         }
         if (!t.is_ram) {

@@ -50,7 +50,7 @@ static void empty_make(void)
 void ctx_judge(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
 {
     (void)arg;
-    if (!ctx->translate || ctx->mxr || cpu->l2->exact) {
+    if (!ctx->translate || ctx->mxr || cpu->l2->exact || cpu->ram->users) {
         ctx->read_mask = ctx->write_mask = 0;
         ctx->read_want = ctx->write_want = 1;
         return;

@@ -5,6 +5,7 @@
 #include "memory/tlb_refill.h"
 
 #include <stddef.h>
+#include "weft/page_user.h"
 
 /* ---- entering ---- */
 
@@ -40,6 +41,18 @@ static inline void note_write(struct tlb_ctx *ctx, uint64_t host)
     *write_filter_slot(ctx, host) = true;
 }
 
+/* What this rank may do with the page; all, on one rank. A right that is entered is noted for tlb_drop_right. */
+static void enter_rights(struct cpu *cpu, struct tlb_ctx *ctx, uint64_t host, bool *readable, bool *writable)
+{
+    gpa_t gpa = cpu->ram->base + (host - (uintptr_t)cpu->ram->host);
+    *readable = *readable && page_users_has(cpu->ram, gpa, PAGE_READ);
+    *writable = *writable && page_users_has(cpu->ram, gpa, PAGE_WRITE);
+    if (*writable) {
+        atomic_fetch_or(&cpu->l2->flags_of_host[host >> GUEST_PAGE_BITS], PAGE_MODIFIED);
+    }
+    note_write(ctx, host);
+}
+
 bool tlb_enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64_t pte, bool store)
 {
     gva_t page = va & GUEST_PAGE_MASK;
@@ -48,6 +61,9 @@ bool tlb_enter(struct cpu *cpu, struct tlb_ctx *ctx, gva_t va, gpa_t gpa, uint64
     bool readable = pte & (ctx->mxr ? PTE_R | PTE_X : PTE_R);
     bool writable = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D) &&
                     write_granted(&cpu->l2->flags_of_host[host >> GUEST_PAGE_BITS], store);
+    if (__builtin_expect(cpu->ram->users != NULL, 0)) {
+        enter_rights(cpu, ctx, host, &readable, &writable);
+    }
     ctx->rtag[i] = readable ? page : TLB_TAG_NONE(i);
     ctx->wtag[i] = writable ? page : TLB_TAG_NONE(i);
     ctx->addend[i] = host - page;
@@ -118,6 +134,9 @@ static bool lookup_table(struct cpu *cpu, gva_t va, struct l2_hit *out)
         return false;
     }
     gpa_t at = pwc->table + (va >> GUEST_PAGE_BITS & 511) * 8;
+    if (!page_users_has(cpu->ram, at, PAGE_READ)) {
+        return false;
+    }
     uint64_t pte = atomic_load_explicit((_Atomic uint64_t *)ram_ptr(cpu->ram, at), memory_order_acquire);
     const uint64_t plain = PTE_V | PTE_R | PTE_A;
     if ((pte & (plain | PTE_N | PTE_PBMT | PTE_RESERVED)) != plain) {

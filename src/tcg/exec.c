@@ -11,6 +11,7 @@
 #include "tcg/interp.h"
 #include "weft/log.h"
 #include "weft/machine.h"
+#include "weft/page_user.h"
 
 /* Instructions between two looks at exit_request and the timer: about 2 microseconds. */
 enum { SLICE = 8192, SAMPLE_EVERY = 64, SAMPLE_INSNS = 64 };
@@ -285,6 +286,7 @@ static bool slice_begin(struct cpu *cpu, uint64_t limit)
     }
     uint64_t left = limit - now;
     slice_set(cpu, left < SLICE ? (int64_t)left : SLICE);
+    tlb_safe_point(cpu);
     struct codecache *cc = codecache_of(cpu->machine);
     if (cc) {
         codecache_serve_wflush(cc, cpu);
@@ -365,6 +367,7 @@ enum cpu_exit tcg_cpu_exec(struct cpu *cpu, uint64_t quantum)
 {
     struct codecache *cc = codecache_of(cpu->machine);
     atomic_store(&cpu->in_exec, 1);
+    tlb_safe_point(cpu);
     if (cc) {
         codecache_serve_wflush(cc, cpu);
     }

@@ -1,0 +1,398 @@
+#include "weft/page_user.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* A page that is being given up: the users that have not yet. */
+struct page_take {
+    uint64_t page;
+    unsigned left;
+};
+
+/* For one hart: give up the page down to `right`. `take` is NULL when the hart was counted as done already. */
+struct duty {
+    uint64_t page;
+    enum page_right right;
+    struct page_take *take;
+};
+
+struct hart {
+    struct cpu *cpu;
+    page_drop_fn *drop;
+    _Atomic bool waiting; /* set by the hart, cleared by done(): at a safe point */
+    sem_t wake;
+    enum page_status status;
+    struct page_request request;
+    unsigned waits;    /* (o) how often it has waited */
+    struct duty *duty; /* [L] */
+    unsigned num_duties, cap_duties;
+};
+
+/*
+ * Legend: (c) fixed before the harts run  [L] under lock, a leaf: no call out is made under it
+ */
+struct page_users {
+    struct ram *ram;       /* (c) */
+    struct page_port port; /* (c) */
+    pthread_mutex_t lock;
+    unsigned num_harts; /* (c) */
+    struct hart *hart[WEFT_MAX_HARTS];
+    struct page_pin *pins; /* [L] DMA under way */
+};
+
+struct page_users *page_users_create(struct ram *ram)
+{
+    struct page_users *u = calloc(1, sizeof(*u));
+    assert(u);
+    u->ram = ram;
+    pthread_mutex_init(&u->lock, NULL);
+    return u;
+}
+
+void page_users_attach(struct page_users *u, const struct page_port *port)
+{
+    u->port = *port;
+    u->ram->users = u;
+}
+
+void page_users_add_hart(struct page_users *u, struct cpu *cpu, page_drop_fn *drop)
+{
+    assert(u->num_harts < WEFT_MAX_HARTS);
+    struct hart *h = calloc(1, sizeof(*h));
+    assert(h);
+    h->cpu = cpu;
+    h->drop = drop;
+    sem_init(&h->wake, 0, 0);
+    pthread_mutex_lock(&u->lock);
+    u->hart[u->num_harts++] = h;
+    cpu->page_user = h;
+    pthread_mutex_unlock(&u->lock);
+}
+
+static void hart_free(struct hart *h)
+{
+    sem_destroy(&h->wake);
+    free(h->duty);
+    free(h);
+}
+
+void page_users_remove_hart(struct page_users *u, struct cpu *cpu)
+{
+    page_users_serve(cpu);
+    pthread_mutex_lock(&u->lock);
+    for (unsigned i = 0; i < u->num_harts; i++) {
+        if (u->hart[i]->cpu == cpu) {
+            hart_free(u->hart[i]);
+            u->hart[i] = u->hart[--u->num_harts];
+            break;
+        }
+    }
+    cpu->page_user = NULL;
+    pthread_mutex_unlock(&u->lock);
+}
+
+void page_users_destroy(struct page_users **users)
+{
+    struct page_users *u = *users;
+    if (!u) {
+        return;
+    }
+    assert(!u->pins && u->num_harts == 0);
+    u->ram->users = NULL;
+    pthread_mutex_destroy(&u->lock);
+    free(u);
+    *users = NULL;
+}
+
+enum page_right page_users_right(const struct ram *ram, gpa_t gpa)
+{
+    return page_source_right(ram->users->port.source, (gpa - ram->base) >> GUEST_PAGE_BITS);
+}
+
+/* ---- giving up ---- */
+
+/* [L] One user is done; the caller finishes the take when true. */
+static bool take_count(struct page_take *take)
+{
+    assert(take->left > 0);
+    return --take->left == 0;
+}
+
+/* All users are done. Not under the lock. */
+static void take_finish(struct page_users *u, struct page_take *take)
+{
+    _Atomic uint8_t *flags = &u->ram->page_flags[take->page];
+    bool dirty = atomic_fetch_and(flags, (uint8_t)~PAGE_MODIFIED) & PAGE_MODIFIED;
+    u->port.taken(u->port.source, take->page, dirty);
+    free(take);
+}
+
+static void duty_add(struct hart *h, struct duty d)
+{
+    if (h->num_duties == h->cap_duties) {
+        h->cap_duties = h->cap_duties ? h->cap_duties * 2 : 16;
+        h->duty = realloc(h->duty, h->cap_duties * sizeof(*h->duty));
+        assert(h->duty);
+    }
+    h->duty[h->num_duties++] = d;
+}
+
+static void take(void *opaque, uint64_t page, enum page_right right)
+{
+    struct page_users *u = opaque;
+    struct page_take *t = calloc(1, sizeof(*t));
+    assert(t);
+    t->page = page;
+    t->left = 1; /* this function */
+    if (right == PAGE_NONE && atomic_load(&u->ram->page_flags[page]) & PAGE_CODE) {
+        /* Another rank may change it now: its code is looked at by the next fence.i. */
+        code_page_written(u->ram, u->ram->base + (page << GUEST_PAGE_BITS));
+    }
+    pthread_mutex_lock(&u->lock);
+    for (unsigned i = 0; i < u->num_harts; i++) {
+        struct hart *h = u->hart[i];
+        duty_add(h, (struct duty){.page = page, .right = right});
+        /* Before the look at what the hart does: it looks at this after it says that it runs, or waits. */
+        atomic_store(&h->cpu->page_takes, 1);
+        if (atomic_load(&h->cpu->in_exec) && !atomic_load(&h->waiting)) {
+            h->duty[h->num_duties - 1].take = t;
+            t->left++;
+        }
+    }
+    for (struct page_pin *p = u->pins; p; p = p->next) {
+        if (p->page == page && p->right > right) {
+            assert(!p->take);
+            p->take = t;
+            t->left++;
+        }
+    }
+    bool done = take_count(t);
+    pthread_mutex_unlock(&u->lock);
+    if (done) {
+        take_finish(u, t);
+    }
+}
+
+static void changed(void *opaque, uint64_t page, bool remote)
+{
+    (void)remote;
+    struct page_users *u = opaque;
+    ram_dma_mark(u->ram, u->ram->base + (page << GUEST_PAGE_BITS), GUEST_PAGE_SIZE);
+}
+
+const struct page_user_ops page_users_ops = {.take = take, .changed = changed};
+
+/* The next duty of the hart; with `counted` only of those that it was counted as done for. False when there is none. */
+static bool duty_next(struct page_users *u, struct hart *h, bool counted, struct duty *d)
+{
+    pthread_mutex_lock(&u->lock);
+    unsigned i = h->num_duties;
+    while (i > 0 && counted && h->duty[i - 1].take) {
+        i--;
+    }
+    if (i > 0) {
+        *d = h->duty[i - 1];
+        h->duty[i - 1] = h->duty[--h->num_duties];
+    }
+    if (h->num_duties == 0) {
+        atomic_store(&h->cpu->page_takes, 0);
+    }
+    pthread_mutex_unlock(&u->lock);
+    return i > 0;
+}
+
+static void serve(struct cpu *cpu, bool counted)
+{
+    struct page_users *u = cpu->ram->users;
+    struct hart *h = cpu->page_user;
+    struct duty d = {0};
+    while (duty_next(u, h, counted, &d)) {
+        h->drop(cpu, u->ram->base + (d.page << GUEST_PAGE_BITS), d.right == PAGE_READ);
+        if (d.take) {
+            pthread_mutex_lock(&u->lock);
+            bool done = take_count(d.take);
+            pthread_mutex_unlock(&u->lock);
+            if (done) {
+                take_finish(u, d.take);
+            }
+        }
+    }
+}
+
+void page_users_serve(struct cpu *cpu)
+{
+    if (cpu->page_user) {
+        serve(cpu, false);
+    }
+}
+
+void page_users_rest(struct cpu *cpu, bool begin)
+{
+    struct hart *h = cpu->page_user;
+    atomic_store(&h->waiting, begin);
+    tlb_safe_point(cpu);
+}
+
+/* ---- getting ---- */
+
+/* The hart runs again from here on: a later take() waits for its next safe point. */
+static void hart_done(struct page_request *request, enum page_status status)
+{
+    struct hart *h = (struct hart *)((char *)request - offsetof(struct hart, request));
+    h->status = status;
+    atomic_store(&h->waiting, false);
+    sem_post(&h->wake);
+}
+
+static void hart_wait_begin(struct cpu *cpu, struct hart *h)
+{
+    h->waits++;
+    atomic_store(&h->waiting, true);
+    tlb_safe_point(cpu);
+    h->request = (struct page_request){.done = hart_done};
+}
+
+static enum page_status hart_wait_end(struct cpu *cpu, struct hart *h)
+{
+    while (sem_wait(&h->wake) != 0) {
+        assert(errno == EINTR);
+    }
+    if (atomic_load(&cpu->page_takes)) {
+        /* What was asked while it waited. What was asked since done() has to wait for the access. */
+        serve(cpu, true);
+    }
+    return h->status;
+}
+
+static enum page_reach lost(struct cpu *cpu)
+{
+    atomic_store(&cpu->exit_request, 1);
+    return PAGE_REACH_LOST;
+}
+
+enum page_reach page_users_get(struct cpu *cpu, uint64_t page, enum page_right right, bool whole)
+{
+    struct page_users *u = cpu->ram->users;
+    struct hart *h = cpu->page_user;
+    struct page_source *s = u->port.source;
+    for (;;) {
+        if (page_source_right(s, page) >= right) {
+            return PAGE_REACH_HERE;
+        }
+        if (!whole && page_source_served(s, page)) {
+            return PAGE_REACH_SERVED;
+        }
+        hart_wait_begin(cpu, h);
+        u->port.acquire(s, &h->request, page, right, whole);
+        switch (hart_wait_end(cpu, h)) {
+        case PAGE_GRANTED:
+            return PAGE_REACH_HERE; /* even if it is asked back by now */
+        case PAGE_RANK_LOST:
+            return lost(cpu);
+        case PAGE_REMOTE:
+            return PAGE_REACH_SERVED;
+        default:
+            break;
+        }
+    }
+}
+
+unsigned page_users_waits(const struct cpu *cpu)
+{
+    const struct hart *h = cpu->page_user;
+    return h->waits;
+}
+
+enum page_reach page_users_operate(struct cpu *cpu, uint64_t page, const struct msg_op *op, uint64_t *value)
+{
+    struct page_users *u = cpu->ram->users;
+    struct hart *h = cpu->page_user;
+    hart_wait_begin(cpu, h);
+    u->port.operate(u->port.source, &h->request, page, op);
+    switch (hart_wait_end(cpu, h)) {
+    case PAGE_GRANTED:
+        *value = h->request.value;
+        return PAGE_REACH_HERE;
+    case PAGE_RANK_LOST:
+        return lost(cpu);
+    default:
+        return PAGE_REACH_SERVED;
+    }
+}
+
+/* ---- DMA ---- */
+
+struct dma_wait {
+    struct page_request request;
+    struct page_users *users;
+    struct page_pin *pin;
+    enum page_status status;
+    sem_t wake;
+};
+
+static void pin_add(struct page_users *u, struct page_pin *pin)
+{
+    pin->take = NULL;
+    pin->next = u->pins;
+    u->pins = pin;
+}
+
+static void dma_done(struct page_request *request, enum page_status status)
+{
+    struct dma_wait *w = (struct dma_wait *)((char *)request - offsetof(struct dma_wait, request));
+    w->status = status;
+    if (status == PAGE_GRANTED) {
+        pthread_mutex_lock(&w->users->lock);
+        pin_add(w->users, w->pin);
+        pthread_mutex_unlock(&w->users->lock);
+    }
+    sem_post(&w->wake);
+}
+
+bool page_users_dma_begin(struct page_users *u, struct page_pin *pin, uint64_t page, enum page_right right)
+{
+    *pin = (struct page_pin){.page = page, .right = right};
+    /* take() lowers the right before it looks at the pins. */
+    pthread_mutex_lock(&u->lock);
+    bool here = page_source_right(u->port.source, page) >= right;
+    if (here) {
+        pin_add(u, pin);
+    }
+    pthread_mutex_unlock(&u->lock);
+    if (here) {
+        return true;
+    }
+    struct dma_wait w = {.users = u, .pin = pin};
+    sem_init(&w.wake, 0, 0);
+    do {
+        w.request = (struct page_request){.done = dma_done};
+        u->port.acquire(u->port.source, &w.request, page, right, true);
+        while (sem_wait(&w.wake) != 0) {
+            assert(errno == EINTR);
+        }
+    } while (w.status != PAGE_GRANTED && w.status != PAGE_RANK_LOST);
+    sem_destroy(&w.wake);
+    return w.status == PAGE_GRANTED;
+}
+
+void page_users_dma_end(struct page_users *u, struct page_pin *pin)
+{
+    if (pin->right == PAGE_WRITE) {
+        atomic_fetch_or(&u->ram->page_flags[pin->page], PAGE_MODIFIED);
+    }
+    pthread_mutex_lock(&u->lock);
+    struct page_pin **at = &u->pins;
+    while (*at != pin) {
+        at = &(*at)->next;
+    }
+    *at = pin->next;
+    bool done = pin->take && take_count(pin->take);
+    pthread_mutex_unlock(&u->lock);
+    if (done) {
+        take_finish(u, pin->take);
+    }
+}
