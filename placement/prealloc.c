@@ -110,3 +110,16 @@ int memory_populate(void *addr, size_t len, uint64_t page_size, const struct bit
     }
     return atomic_load(&p.error);
 }
+
+bool placement_progress_line(void *arg, uint64_t done, uint64_t total)
+{
+    if (isatty(STDERR_FILENO)) {
+        /* One space behind: the cursor must not hide the last character. */
+        fprintf(stderr, "\rweft: %s: %3.0f %% of %llu MiB ", (const char *)arg,
+                total > 0 ? (double)done / (double)total * 100 : 100, (unsigned long long)(total >> 20));
+        if (done >= total) {
+            fputs("\r\033[K", stderr);
+        }
+    }
+    return true;
+}

@@ -302,6 +302,9 @@ typedef bool placement_progress_fn(void *arg, uint64_t done_bytes, uint64_t tota
 bool placement_prealloc(struct placement *p, unsigned node, void *addr, size_t len, unsigned threads,
                         placement_progress_fn *progress, void *arg, struct error *err);
 
+/* A progress function for people: a line that rewrites itself where standard error is a terminal. arg: what is done. */
+bool placement_progress_line(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+
 /*
  * Re-places a running guest: makes a new plan from `text` (as --place), re-binds registered threads and ranges, moves
  * pages in batches. The guest may run on. moved and seconds may be NULL. A cancelled move leaves the new policy set.

@@ -20,6 +20,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "ranks.h"
+#include "ranks_state.h"
 #include "virt.h"
 #include "weft/log.h"
 #include "weft/placement.h"
@@ -52,12 +54,29 @@ static void request(struct machine *m, int state, int status)
 
 void machine_request_shutdown(struct machine *m, int exit_status)
 {
-    request(m, MACHINE_SHUTDOWN, exit_status);
+    if (m->ranks) {
+        ranks_shutdown(m, exit_status, "the machine was shut down"); /* comes back as machine_ended */
+    } else {
+        request(m, MACHINE_SHUTDOWN, exit_status);
+    }
+}
+
+void machine_ended(struct machine *m, int status)
+{
+    request(m, MACHINE_SHUTDOWN, status);
 }
 
 void machine_request_reset(struct machine *m)
 {
-    request(m, m->cfg->no_reboot ? MACHINE_SHUTDOWN : MACHINE_RESET, 0);
+    if (m->ranks) {
+        if (!m->cfg->no_reboot) {
+            log_warn("the guest asked for a restart, and a guest over several ranks cannot do that: start it again, "
+                     "or say -no-reboot");
+        }
+        ranks_shutdown(m, m->cfg->no_reboot ? 0 : 1, "the guest asked for a restart");
+    } else {
+        request(m, m->cfg->no_reboot ? MACHINE_SHUTDOWN : MACHINE_RESET, 0);
+    }
 }
 
 static void reset(struct run *r)
@@ -133,6 +152,9 @@ static bool place_memory(struct machine *m, struct error *err)
     for (unsigned i = 0; i < m->ram.num_ranges; i++) {
         const struct ram_range *range = &m->ram.range[i];
         int backend = cfg->node[range->node].backend;
+        if (m->ranks && (unsigned)cfg->node[range->node].rank != ranks_self(m)) {
+            continue; /* only copies of what lies on another rank */
+        }
         void *addr = ram_ptr(&m->ram, range->base);
         if (!placement_bind_memory(m->placement, range->node, addr, range->size, err)) {
             return false;
@@ -181,6 +203,7 @@ static bool create_hart(struct machine *m, unsigned hart, struct error *err)
     cpu->misa_reset = 2ull << 62 | 1 << ('I' - 'A') | 1 << ('M' - 'A') | 1 << ('A' - 'A') | 1 << ('F' - 'A') |
                       1 << ('D' - 'A') | 1 << ('C' - 'A') | 1 << ('S' - 'A') | 1 << ('U' - 'A');
     cpu->builtin_sbi = cfg->bios_kind == BIOS_BUILTIN;
+    cpu->remote = m->ranks && ranks_of_hart(m, hart) != ranks_self(m);
     cpu->machine = m;
     cpu->bus = &m->bus;
     cpu->ram = &m->ram;
@@ -188,6 +211,9 @@ static bool create_hart(struct machine *m, unsigned hart, struct error *err)
     atomic_store(&cpu->stimecmp, UINT64_MAX);
     atomic_store(&cpu->hart_state, HART_STOPPED);
     tlb_create(cpu);
+    if (cpu->remote) {
+        page_users_remove_hart(m->ram.users, cpu); /* it will never use a page here */
+    }
     return tcg_cpu_create(cpu, err);
 }
 
@@ -241,7 +267,10 @@ static void destroy_harts(struct machine *m)
 /* Reads the placement back once all vCPU threads are there: each binds and registers itself as it starts. */
 static bool verify_placement(struct machine *m, struct proof *proof, struct error *err)
 {
-    unsigned vcpus = m->accel == &accel_rr ? 1 : m->num_cpus;
+    unsigned vcpus = m->accel == &accel_rr ? 1 : 0;
+    for (unsigned h = 0; m->accel != &accel_rr && h < m->num_cpus; h++) {
+        vcpus += !m->cpus[h]->remote;
+    }
     for (unsigned tries = 0;; tries++) {
         if (!placement_verify(m->placement, NULL, proof, err)) {
             return false;
@@ -277,24 +306,45 @@ static void placement_deviated(void *arg, const char *sentence)
     machine_request_shutdown(arg, 1);
 }
 
-static bool start(struct run *r, struct error *err)
+static bool start_memory(struct machine *m, struct error *err)
 {
-    struct machine *m = &r->m;
     const struct machine_config *cfg = m->cfg;
-    m->placement = placement_create(cfg, -1, err);
+    m->placement = placement_create(cfg, m->ranks ? (int)ranks_self(m) : -1, err);
     if (!m->placement) {
         return false;
     }
     placement_bind_thread(m->placement, PLACE_MAIN, 0, 0, "weft", err);
-    if (err->set || !ram_create(&m->ram, cfg, VIRT_DRAM_BASE, err) || !place_memory(m, err)) {
-        return false;
-    }
+    return !err->set && ram_create(&m->ram, cfg, VIRT_DRAM_BASE, err) && place_memory(m, err);
+}
+
+static bool start_board(struct run *r, struct error *err)
+{
+    struct machine *m = &r->m;
     m->bus.ram = &m->ram;
-    m->accel = cfg->icount || cfg->thread == ACCEL_THREAD_SINGLE ? &accel_rr : &accel_mttcg;
-    if (!create_harts(m, err) || !virt_devices_create(m, err) || !boot_place(&r->boot, m, err)) {
+    m->accel = m->cfg->icount || m->cfg->thread == ACCEL_THREAD_SINGLE ? &accel_rr : &accel_mttcg;
+    if (!create_harts(m, err) || !virt_devices_create(m, err)) {
         return false;
     }
+    if (m->ranks && ranks_self(m) != 0) {
+        ranks_bus_forward(m);
+    }
+    return boot_place(&r->boot, m, err);
+}
+
+static bool start(struct run *r, struct error *err)
+{
+    struct machine *m = &r->m;
+    const struct machine_config *cfg = m->cfg;
+    bool ok = start_memory(m, err);
+    /* Ranks go on together or not at all. */
+    if ((m->ranks ? !ranks_agree(m, ok, err) : !ok) || (m->ranks && !ranks_join(m, err))) {
+        return false;
+    }
+    ok = start_board(r, err);
     m->clock_base_ns = loop_now_ns();
+    if (m->ranks ? !ranks_ready(m, ok, err) : !ok) {
+        return false;
+    }
     atomic_store(&m->state, cfg->start_paused ? MACHINE_PAUSED : MACHINE_RUNNING);
     return m->accel->create_vcpu_threads(m, err) &&
            placement_supervise_start(m->placement, cfg, placement_deviated, m, err);
@@ -313,6 +363,9 @@ static void end_threads(struct run *r)
     bql_unlock();
     bool report = report_wanted(m), have_proof = report && placement_verify(m->placement, NULL, &proof, &err);
     cpu_threads_destroy(m);
+    if (m->ranks) {
+        ranks_leave(m, m->exit_status);
+    }
     if (report) {
         report_write(m, run_ns, have_proof ? &proof : NULL);
     }
@@ -334,6 +387,9 @@ static void finish(struct run *r)
         bql_unlock();
     }
     destroy_harts(m);
+    if (m->ranks) {
+        ranks_free(m);
+    }
     if (m->placement) {
         placement_destroy(&m->placement);
     }
@@ -371,6 +427,20 @@ static int dump_dtb(const struct machine_config *cfg, struct error *err)
     return written ? 0 : 1;
 }
 
+/* Over ranks this is where they meet first; only rank 0 has the guest's files. */
+static bool read_files(struct run *r, struct error *err)
+{
+    struct machine *m = &r->m;
+    if (m->cfg->ranks <= 1) {
+        return boot_load_files(&r->boot, m->cfg, err);
+    }
+    if (!ranks_begin(m, err)) {
+        return false;
+    }
+    bool ok = ranks_self(m) != 0 || boot_load_files(&r->boot, m->cfg, err);
+    return ranks_agree(m, ok, err);
+}
+
 int machine_run(const struct machine_config *cfg, struct error *err)
 {
     if (cfg->dumpdtb[0]) {
@@ -382,9 +452,12 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     m->cfg = cfg;
     r->signal_fd = -1;
     pthread_mutex_init(&r->request_lock, NULL);
-    if (!boot_load_files(&r->boot, cfg, err)) {
+    if (!read_files(r, err)) {
         boot_free(&r->boot);
         pthread_mutex_destroy(&r->request_lock);
+        if (m->ranks) {
+            ranks_free(m);
+        }
         free(r);
         return 1;
     }

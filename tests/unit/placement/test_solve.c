@@ -257,6 +257,35 @@ START_TEST(steps_are_limited)
 }
 END_TEST
 
+/* As many guest as host nodes, one for each: what the heuristic is for. */
+START_TEST(large_instances)
+{
+    static struct solve_problem p;
+    struct solve_result r;
+    const unsigned sizes[] = {16, 32, 64};
+    for (unsigned k = 0; k < 3; k++) {
+        unsigned n = sizes[k];
+        instance(&p, n, n, 1);
+        p.distinct = false;
+        for (unsigned i = 0; i < n; i++) {
+            p.cpu_need[i] = p.cpu_free[i] = 1;
+            p.mem_need[i] = p.mem_free[i] = 1;
+            p.page_kind[i] = -1;
+            p.group[i] = 0;
+            for (unsigned x = 0; x < n; x++) {
+                bitmap_set(&p.cpu_allowed[i], x);
+                bitmap_set(&p.mem_allowed[i], x);
+            }
+        }
+        solve_heuristic(&p, &r);
+        ck_assert(r.feasible && solve_feasible(&p, r.cpu, r.mem));
+        ck_assert_double_gt(r.bound, 0);
+        ck_assert_double_le(r.bound, r.cost + 1e-6);
+        ck_assert_double_ge(r.bound, r.cost * 0.6); /* a bound that says something */
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("solve");
@@ -267,6 +296,7 @@ int main(void)
     tcase_add_test(t, heuristic_properties);
     tcase_add_test(t, bound_is_a_bound);
     tcase_add_test(t, steps_are_limited);
+    tcase_add_test(t, large_instances);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
