@@ -161,7 +161,7 @@ static bool place_memory(struct machine *m, struct error *err)
         }
         if (backend >= 0 && cfg->backend[backend].prealloc &&
             !placement_prealloc(m->placement, range->node, addr, range->size, cfg->backend[backend].prealloc_threads,
-                                NULL, NULL, err)) {
+                                placement_progress_line, (void *)"preallocating guest memory", err)) {
             return false;
         }
     }
