@@ -122,6 +122,9 @@ struct virtio_device_config {
 };
 
 struct machine_config {
+    unsigned ranks;           /* the guest runs over so many ranks; 1 = this process alone */
+    unsigned rank;            /* which of them this is */
+    const char *command_line; /* must be the same on all ranks; NULL on one */
     struct smp_config smp;
     uint64_t mem_size;  /* bytes, == sum of the nodes' */
     unsigned num_nodes; /* >= 1; UMA = 1 and numa_given == false */

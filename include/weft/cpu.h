@@ -166,6 +166,8 @@ struct cpu {
      * mtime >= mtimecmp: the hart's own thread derives it as it derives STIP from stimecmp. [a] */
     _Atomic uint64_t mtimecmp;
 
+    bool remote; /* (c) it runs on another rank: here it only stands for it (weft/page_user.h) */
+
     _Atomic uint32_t page_takes; /* [a] pages are to be given up at the next safe point (weft/page_user.h) */
     void *page_user;             /* (o) its part in that; NULL on one rank */
 
@@ -198,6 +200,16 @@ void cpu_run_async(struct cpu *cpu, void (*fn)(struct cpu *cpu, uint64_t a, uint
  * stopped must not be waited for: their work is done before they next run guest code. */
 void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, void (*fn)(struct cpu *, uint64_t, uint64_t),
                     uint64_t a, uint64_t b);
+/* The same for another rank that asks: does not wait, but calls done() when all harts of this rank in the mask have run
+ * fn, or will before they next run guest code. Any thread; done() comes from inside the call or from a hart. */
+void cpu_run_counted(const struct bitmap *mask, void (*fn)(struct cpu *, uint64_t, uint64_t), uint64_t a, uint64_t b,
+                     void (*done)(void *opaque), void *opaque);
+/* Waits for another rank until *word is not 0 (cpu_wait_wake sets it). Own thread, without the BQL. cpu_rest_wait: at a
+ * safe point; the hart counts as resting. cpu_away_wait: in the middle of an instruction that uses no page any more; it
+ * gives pages up meanwhile, but does no other work. */
+void cpu_rest_wait(struct cpu *cpu, _Atomic uint32_t *word);
+void cpu_away_wait(struct cpu *cpu, _Atomic uint32_t *word);
+void cpu_wait_wake(_Atomic uint32_t *word);
 /* Stop the world: returns when no other hart runs guest code or touches guest-visible engine state; nests not.
  * Called by a vCPU thread at a safe point (self != NULL) or by any thread without BQL (self == NULL). */
 void cpu_exclusive_begin(struct machine *m, struct cpu *self);

@@ -14,6 +14,7 @@
 #include "weft/memory.h"
 
 struct placement;
+struct ranks;
 struct chardev;
 
 enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_SHUTDOWN, MACHINE_RESET };
@@ -36,6 +37,11 @@ struct machine {
     void *accel_data;       /* src/cpu */
     void *devices;          /* src/machine: the board's devices */
     void *tcg_data;         /* src/tcg: code cache */
+
+    /* Over ranks; all NULL on one rank. */
+    struct ranks *ranks;                                            /* src/machine/ranks.h */
+    void (*remote_irq)(struct cpu *cpu, uint64_t mask, bool level); /* cpu_irq_set of a hart of another rank */
+    uint64_t (*clock_ns)(struct machine *m); /* rank 0's CLOCK_MONOTONIC, when it is not this host's */
 };
 
 /* Ends or restarts the machine; any thread; returns at once (a bottom half of the main loop does it). */
@@ -44,6 +50,10 @@ void machine_request_reset(struct machine *m);
 
 /* The whole life of one machine. Returns the process's exit status; operator's errors set err and return 1. */
 int machine_run(const struct machine_config *cfg, struct error *err);
+
+/* The last thing the process does when machine_run was called: ends MPI, if there is any. Does not return when a rank
+ * was lost. Main thread. */
+void machine_leave(int status);
 
 /* Translator's per-machine and per-hart state (src/tcg). */
 bool tcg_create(struct machine *m, struct error *err);

@@ -46,9 +46,10 @@ struct numa_node_request {
     int nodeid; /* -1 = the next free one */
     struct bitmap cpus;
     bool has_mem;
-    uint64_t mem;    /* bytes */
-    char memdev[64]; /* "" = not said */
-    int initiator;   /* -1 = not said */
+    uint64_t mem;         /* bytes */
+    char memdev[64];      /* "" = not said */
+    int initiator;        /* -1 = not said */
+    unsigned rank_plus_1; /* 0 = not said */
 };
 
 /* The -numa options seen so far. Zero it with shape_numa_init(). */

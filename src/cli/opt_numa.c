@@ -6,13 +6,14 @@
 
 static bool numa_node(struct parse *p, struct error *err)
 {
-    static const char *const keys[] = {"type", "nodeid", "cpus", "mem", "memdev", "initiator", NULL};
+    static const char *const keys[] = {"type", "nodeid", "cpus", "mem", "memdev", "initiator", "rank", NULL};
     struct numa_node_request rq = {.nodeid = -1, .initiator = -1};
-    unsigned nodeid = 0, initiator = 0;
+    unsigned nodeid = 0, initiator = 0, rank = 0;
     if (!kv_check_keys(&p->kv, keys, err) || !kv_unsigned(&p->kv, "nodeid", 0, UINT16_MAX, &nodeid, err) ||
         !kv_bitmap(&p->kv, "cpus", BITMAP_BITS, &rq.cpus, err) || !kv_size(&p->kv, "mem", 1 << 20, &rq.mem, err) ||
         !kv_string(&p->kv, "memdev", rq.memdev, sizeof(rq.memdev), err) ||
-        !kv_unsigned(&p->kv, "initiator", 0, WEFT_MAX_NODES - 1, &initiator, err)) {
+        !kv_unsigned(&p->kv, "initiator", 0, WEFT_MAX_NODES - 1, &initiator, err) ||
+        !kv_unsigned(&p->kv, "rank", 0, WEFT_MAX_RANKS - 1, &rank, err)) {
         return false;
     }
     if (kv_get(&p->kv, "memdev") && !rq.memdev[0]) {
@@ -25,6 +26,7 @@ static bool numa_node(struct parse *p, struct error *err)
     if (kv_get(&p->kv, "initiator")) {
         rq.initiator = (int)initiator;
     }
+    rq.rank_plus_1 = kv_get(&p->kv, "rank") ? rank + 1 : 0;
     rq.has_mem = kv_get(&p->kv, "mem") != NULL;
     if (rq.initiator >= 0 && p->hmat_off) {
         return error_set(err,

@@ -17,10 +17,12 @@ const struct option options[] = {
     {"m", NULL, "[size=]SIZE", "guest memory, in MiB or with K, M, G, T (default 128M)", opt_memory},
     {"name", NULL, "NAME", "what the guest is called in reports", opt_name},
 
-    {"numa", NULL, "node[,nodeid=N][,cpus=LIST][,mem=SIZE|memdev=ID]", "a guest node", opt_numa, .all_phases = true,
+    {"numa", NULL, "node[,nodeid=N][,cpus=LIST][,mem=SIZE|memdev=ID][,rank=N]", "a guest node", opt_numa,
+     .all_phases = true,
      .section = "NUMA (also: -numa cpu,node-id=N,socket-id=..., -numa dist,src=N,dst=N,val=N, hmat-lb, hmat-cache)"},
     {"object", NULL, "memory-backend-ram,id=ID,size=SIZE[,...]", "memory of a node: host-nodes=LIST, policy=bind, ...",
      opt_object, .list = list_object},
+    {"ranks", NULL, "N", "run over N ranks on this host (also: mpirun -n N weft run ...)", opt_ranks, .own = true},
     {"place", NULL, "POLICY|FILE", "where threads and memory go: match, pack, spread, interleave, none, ...", NULL,
      FIELD(place), .own = true},
     {"strict", NULL, NULL, "fail when reality is not what was asked for", NULL, FIELD(place_strict), .own = true},

@@ -111,6 +111,14 @@ bool opt_none(struct parse *p, const char *value, struct error *err);
 bool opt_rtc(struct parse *p, const char *value, struct error *err);
 bool opt_ignored(struct parse *p, const char *value, struct error *err);
 bool finish_files(struct parse *p, struct error *err);
+
+/* opt_ranks.c */
+bool ranks_launched(void); /* by mpirun */
+void ranks_defaults(struct machine_config *cfg);
+bool opt_ranks(struct parse *p, const char *value, struct error *err);
+/* Before and after the nodes are completed. */
+bool ranks_nodes(struct parse *p, struct error *err);
+bool ranks_finish(struct parse *p, struct error *err);
 void list_log(FILE *out);
 
 #endif

@@ -50,6 +50,7 @@ static void set_defaults(struct machine_config *cfg)
     cfg->icount_sleep = true;
     cfg->access_matrix = ACCESS_MATRIX_SAMPLED;
     cpu_defaults(cfg);
+    ranks_defaults(cfg);
 }
 
 /* A backend nobody uses costs nothing here, but is hardly what was meant. */
@@ -84,8 +85,8 @@ static bool parse(struct parse *p, int argc, char **argv, struct error *err)
             p->machine_backend, p->machine_backend);
     }
     p->numa.hmat_required = p->cfg->hmat;
-    if (!shape_numa_finish(&p->numa, p->cfg, log_warn, err) || !walk(p, PHASE_HMAT, argc, argv, err) ||
-        !walk(p, PHASE_CACHES, argc, argv, err) || !finish_files(p, err)) {
+    if (!ranks_nodes(p, err) || !shape_numa_finish(&p->numa, p->cfg, log_warn, err) || !ranks_finish(p, err) ||
+        !walk(p, PHASE_HMAT, argc, argv, err) || !walk(p, PHASE_CACHES, argc, argv, err) || !finish_files(p, err)) {
         return false;
     }
     warn_unused(p->cfg);

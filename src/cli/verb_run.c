@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/launch.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "weft/log.h"
@@ -93,6 +94,24 @@ static bool check_place(const struct machine_config *cfg, struct error *err)
     return true;
 }
 
+/* The command line as text: all ranks must have the same. */
+static int run_rank(int argc, char **argv, struct machine_config *cfg, struct error *err)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = cfg->ranks > 1 ? open_memstream(&text, &size) : NULL;
+    for (int i = 1; f && i < argc; i++) {
+        fprintf(f, "%s%s", i > 1 ? " " : "", argv[i]);
+    }
+    if (f) {
+        fclose(f);
+    }
+    cfg->command_line = text;
+    int status = run(cfg, err);
+    free(text);
+    return status;
+}
+
 int verb_run(int argc, char **argv)
 {
     if (answer_help(argc, argv)) {
@@ -110,13 +129,16 @@ int verb_run(int argc, char **argv)
         if (cfg->dry_run) {
             (cfg->json ? cli_print_json : cli_print_text)(cfg, stdout);
             status = 0;
+        } else if (cfg->ranks > 1 && !ranks_launched() && !cfg->dumpdtb[0]) {
+            status = cli_check_bootable(cfg, &err) ? launch_ranks(cfg->ranks, argc, argv, &err) : 1;
         } else {
-            status = run(cfg, &err);
+            status = run_rank(argc, argv, cfg, &err);
         }
     }
     if (err.set) {
         error_report(&err);
     }
     free(cfg);
+    machine_leave(status);
     return status;
 }

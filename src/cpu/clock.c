@@ -30,7 +30,7 @@ uint64_t guest_ticks(struct machine *m)
         return icount_now_ns(s) / NS_PER_TICK;
     }
     uint64_t paused_at = s ? atomic_load_explicit(&s->paused_at_ns, memory_order_relaxed) : 0;
-    now = paused_at ? paused_at : now_ns();
+    now = paused_at ? paused_at : m->clock_ns ? m->clock_ns(m) : now_ns();
     return (now - base_ns(m)) / NS_PER_TICK;
 }
 
@@ -44,6 +44,10 @@ uint64_t guest_ticks_to_host_ns(struct machine *m, uint64_t ticks)
     if (s && s->icount) {
         uint64_t virtual_now = icount_now_ns(s);
         return now_ns() + (ns > virtual_now ? ns - virtual_now : 0);
+    }
+    if (m->clock_ns) {
+        uint64_t there = m->clock_ns(m), when = base_ns(m) + ns;
+        return now_ns() + (when > there ? when - there : 0);
     }
     return base_ns(m) + ns;
 }

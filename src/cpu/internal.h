@@ -74,7 +74,7 @@ struct vcpu_thread {
 /* What src/cpu keeps per hart (cpu->thread). */
 struct hart_run {
     struct cpu *cpu;             /* (c) */
-    struct vcpu_thread *thread;  /* (c) */
+    struct vcpu_thread *thread;  /* (c) NULL: the hart runs on another rank */
     _Atomic(struct work *) work; /* [a] newest first */
     _Atomic uint32_t queued;     /* [a] length of the list, roughly */
     _Atomic uint64_t kicks;      /* [a] */
@@ -168,5 +168,7 @@ void work_drain_hart(struct hart_run *h);
 void work_drain(struct vcpu_thread *t);
 /* Frees what was queued for a hart whose thread has ended. */
 void work_discard(struct hart_run *h);
+/* As thread_rest, for a wait for others: what they may be waiting for is done first. */
+void thread_rest_served(struct vcpu_thread *t);
 
 #endif

@@ -67,8 +67,8 @@ void thread_kick(struct vcpu_thread *t)
 void cpu_kick(struct cpu *cpu)
 {
     struct hart_run *h = hart_run_of(cpu);
-    if (!h) {
-        return; /* no threads yet: they look at everything when they start */
+    if (!h || !h->thread) {
+        return; /* no threads yet: they look at everything when they start; or not a hart of this rank */
     }
     atomic_fetch_add_explicit(&h->kicks, 1, memory_order_relaxed);
     if (h->thread == self && cpu != atomic_load(&self->current)) {
@@ -79,7 +79,9 @@ void cpu_kick(struct cpu *cpu)
 
 void cpu_irq_set(struct cpu *cpu, uint64_t mask, bool level)
 {
-    if (!level) {
+    if (cpu->remote) {
+        cpu->machine->remote_irq(cpu, mask, level);
+    } else if (!level) {
         atomic_fetch_and(&cpu->mip, ~mask);
     } else if (~atomic_fetch_or(&cpu->mip, mask) & mask) {
         cpu_kick(cpu);
@@ -207,7 +209,10 @@ static unsigned host_cpus(void)
 static struct accel_state *state_create(struct machine *m, bool single)
 {
     struct accel_state *s = calloc(1, sizeof(*s));
-    unsigned num_threads = single ? 1 : m->num_cpus;
+    unsigned num_threads = single ? 1 : 0;
+    for (unsigned i = 0; !single && i < m->num_cpus; i++) {
+        num_threads += !m->cpus[i]->remote;
+    }
     size_t threads = num_threads * sizeof(struct vcpu_thread), harts = m->num_cpus * sizeof(struct hart_run);
     assert(s);
     s->thread = aligned_alloc(64, threads);
@@ -226,16 +231,21 @@ static struct accel_state *state_create(struct machine *m, bool single)
     s->icount = m->cfg && m->cfg->icount;
     s->icount_shift = s->icount ? (unsigned)m->cfg->icount_shift : 0;
     pthread_mutex_init(&s->exclusive, NULL);
-    for (unsigned i = 0; i < s->num_harts; i++) {
+    for (unsigned i = 0, n = 0; i < s->num_harts; i++) {
         s->hart[i].cpu = m->cpus[i];
-        s->hart[i].thread = &s->thread[single ? 0 : i];
         m->cpus[i]->thread = &s->hart[i];
-    }
-    for (unsigned i = 0; i < num_threads; i++) {
-        s->thread[i].accel = s;
-        s->thread[i].index = i;
-        s->thread[i].hart = &s->hart[i];
-        s->thread[i].num_harts = single ? s->num_harts : 1;
+        if (m->cpus[i]->remote) {
+            continue;
+        }
+        struct vcpu_thread *t = s->hart[i].thread = &s->thread[n];
+        if (single && i > 0) {
+            continue;
+        }
+        t->accel = s;
+        t->index = i;
+        t->hart = &s->hart[i];
+        t->num_harts = single ? s->num_harts : 1;
+        n += !single;
     }
     if (atomic_load(&m->state) == MACHINE_PAUSED || (m->cfg && m->cfg->start_paused)) {
         atomic_store(&s->halt, HALT_PAUSED);
@@ -301,7 +311,7 @@ static bool live_usage(int tid, uint64_t *user_us, uint64_t *sys_us)
 void cpu_stats_update(struct cpu *cpu)
 {
     struct hart_run *h = hart_run_of(cpu);
-    if (!h) {
+    if (!h || !h->thread) {
         return; /* the threads have ended: final */
     }
     cpu->stats.kicks = atomic_load_explicit(&h->kicks, memory_order_relaxed);

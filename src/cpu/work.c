@@ -131,6 +131,15 @@ static void wait_done(struct accel_state *s, struct work *w)
     work_put(w);
 }
 
+void thread_rest_served(struct vcpu_thread *t)
+{
+    thread_rest(t);
+    while (work_pending(t)) {
+        thread_resume(t);
+        thread_rest(t);
+    }
+}
+
 void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, cpu_work_fn *fn, uint64_t a, uint64_t b)
 {
     struct accel_state *s = accel_current();
@@ -140,7 +149,7 @@ void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, cpu_work_fn *fn
     assert(!bql_held());
     for (int i = bitmap_next(mask, 0); i >= 0 && (unsigned)i < s->num_harts; i = bitmap_next(mask, (unsigned)i + 1)) {
         struct hart_run *h = &s->hart[i];
-        if (h->cpu == self) {
+        if (h->cpu == self || !h->thread) {
             continue;
         }
         if (h->thread == me) { /* single: that hart is at a safe point, and this is its thread */
@@ -166,11 +175,7 @@ void cpu_run_on_all(struct cpu *self, const struct bitmap *mask, cpu_work_fn *fn
         return;
     }
     if (me) {
-        thread_rest(me);
-        while (work_pending(me)) {
-            thread_resume(me);
-            thread_rest(me);
-        }
+        thread_rest_served(me);
     }
     for (unsigned i = 0; i < n; i++) {
         wait_done(s, waiting[i]);

@@ -6,6 +6,7 @@
  *          a2 = struct fw_dynamic_info as OpenSBI defines it; the kernel at DRAM + 2 MiB is the next stage.
  * none:    the kernel at DRAM (or where its ELF says), entered in M mode.
  */
+#include "ranks.h"
 #include "virt.h"
 
 #include <assert.h>
@@ -280,7 +281,8 @@ static bool place_all(struct boot *b, struct machine *m, struct error *err)
 
 bool boot_place(struct boot *b, struct machine *m, struct error *err)
 {
-    if (!place_all(b, m, err)) {
+    bool elsewhere = m->ranks && ranks_self(m) != 0;
+    if (!elsewhere && !place_all(b, m, err)) {
         return false;
     }
     bool builtin = m->cfg->bios_kind == BIOS_BUILTIN;

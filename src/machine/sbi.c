@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ranks.h"
 #include "weft/log.h"
+#include "weft/page_user.h"
 
 enum { A0 = 10, A1, A2, A3, A4, A5, A6, A7 };
 
@@ -80,17 +82,6 @@ static void send_ipi(struct cpu *cpu, const struct bitmap *harts)
     }
 }
 
-static void run_on_harts(struct cpu *cpu, const struct bitmap *harts, void (*fn)(struct cpu *, uint64_t, uint64_t),
-                         uint64_t a, uint64_t b)
-{
-    if (bitmap_test(harts, cpu->hart)) {
-        fn(cpu, a, b);
-    }
-    if (bitmap_count(harts) > (bitmap_test(harts, cpu->hart) ? 1u : 0u)) {
-        cpu_run_on_all(cpu, harts, fn, a, b);
-    }
-}
-
 static void do_fence_i(struct cpu *cpu, uint64_t a, uint64_t b)
 {
     sbi_count(cpu, FW_FENCE_I_RECEIVED);
@@ -116,6 +107,27 @@ static void do_sfence(struct cpu *cpu, uint64_t a, uint64_t b)
     }
 }
 
+void (*sbi_work(uint64_t work))(struct cpu *cpu, uint64_t a, uint64_t b)
+{
+    return work == SBI_WORK_FENCE_I ? do_fence_i : work == SBI_WORK_SFENCE ? do_sfence : NULL;
+}
+
+static void run_on_harts(struct cpu *cpu, const struct bitmap *harts, unsigned work, uint64_t a, uint64_t b)
+{
+    bool elsewhere = cpu->machine->ranks && ranks_fence_begin(cpu, harts, work, a, b);
+    if (bitmap_test(harts, cpu->hart)) {
+        sbi_work(work)(cpu, a, b);
+    }
+    if (bitmap_count(harts) > (bitmap_test(harts, cpu->hart) ? 1u : 0u)) {
+        tlb_rest_begin(cpu);
+        cpu_run_on_all(cpu, harts, sbi_work(work), a, b);
+        tlb_rest_end(cpu);
+    }
+    if (elsewhere) {
+        ranks_fence_wait(cpu);
+    }
+}
+
 static void remote_sfence(struct cpu *cpu, const struct bitmap *harts, uint64_t start, uint64_t size, bool has_asid,
                           uint64_t asid)
 {
@@ -130,7 +142,7 @@ static void remote_sfence(struct cpu *cpu, const struct bitmap *harts, uint64_t 
         }
         a = pages <= FLUSH_MAX_PAGES ? first | pages : 0;
     }
-    run_on_harts(cpu, harts, do_sfence, a, has_asid ? (uint16_t)asid : UINT64_MAX);
+    run_on_harts(cpu, harts, SBI_WORK_SFENCE, a, has_asid ? (uint16_t)asid : UINT64_MAX);
 }
 
 static struct sbi_ret rfence(struct cpu *cpu, uint64_t fid)
@@ -145,7 +157,7 @@ static struct sbi_ret rfence(struct cpu *cpu, uint64_t fid)
     }
     if (fid == 0) {
         sbi_count(cpu, FW_FENCE_I_SENT);
-        run_on_harts(cpu, &harts, do_fence_i, 0, 0);
+        run_on_harts(cpu, &harts, SBI_WORK_FENCE_I, 0, 0);
     } else {
         remote_sfence(cpu, &harts, x[A2], x[A3], fid == 2, x[A4]);
     }
@@ -176,16 +188,8 @@ static void set_timer(struct cpu *cpu, uint64_t when)
 
 /* ---- HSM (SBI 2.0, chapter 9) ---- */
 
-static struct sbi_ret hart_start(struct cpu *cpu, uint64_t hart, uint64_t addr, uint64_t opaque)
+int64_t sbi_start_here(struct cpu *to, uint64_t addr, uint64_t opaque)
 {
-    struct machine *m = cpu->machine;
-    if (hart >= m->num_cpus) {
-        return sbi_error(SBI_ERR_INVALID_PARAM);
-    }
-    if (!ram_contains(&m->ram, addr, 4) || (addr & 1)) {
-        return sbi_error(SBI_ERR_INVALID_ADDRESS);
-    }
-    struct cpu *to = m->cpus[hart];
     /* Of two starters one wins; the hart itself only looks after START_PENDING. */
     static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&start_lock);
@@ -197,10 +201,24 @@ static struct sbi_ret hart_start(struct cpu *cpu, uint64_t hart, uint64_t addr, 
     }
     pthread_mutex_unlock(&start_lock);
     if (!stopped) {
-        return sbi_error(SBI_ERR_ALREADY_AVAILABLE);
+        return SBI_ERR_ALREADY_AVAILABLE;
     }
     cpu_kick(to);
-    return sbi_ok(0);
+    return 0;
+}
+
+static struct sbi_ret hart_start(struct cpu *cpu, uint64_t hart, uint64_t addr, uint64_t opaque)
+{
+    struct machine *m = cpu->machine;
+    if (hart >= m->num_cpus) {
+        return sbi_error(SBI_ERR_INVALID_PARAM);
+    }
+    if (!ram_contains(&m->ram, addr, 4) || (addr & 1)) {
+        return sbi_error(SBI_ERR_INVALID_ADDRESS);
+    }
+    struct cpu *to = m->cpus[hart];
+    int64_t error = to->remote ? ranks_hart_start(cpu, (unsigned)hart, addr, opaque) : sbi_start_here(to, addr, opaque);
+    return (struct sbi_ret){.error = error};
 }
 
 static struct sbi_ret hart_status(struct cpu *cpu, uint64_t hart)
@@ -208,6 +226,9 @@ static struct sbi_ret hart_status(struct cpu *cpu, uint64_t hart)
     struct machine *m = cpu->machine;
     if (hart >= m->num_cpus) {
         return sbi_error(SBI_ERR_INVALID_PARAM);
+    }
+    if (m->cpus[hart]->remote) {
+        return sbi_ok(ranks_hart_status(cpu, (unsigned)hart));
     }
     return sbi_ok((uint64_t)atomic_load(&m->cpus[hart]->hart_state));
 }
@@ -285,34 +306,43 @@ static struct sbi_ret system_reset(struct cpu *cpu, uint64_t fid)
 
 /* ---- consoles ---- */
 
+/* The console is where the devices are: on rank 0. Returns how many bytes went. */
+static unsigned console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n)
+{
+    struct machine *m = cpu->machine;
+    if (m->ranks && ranks_self(m) != 0) {
+        return ranks_console(cpu, write, bytes, n);
+    }
+    bql_lock();
+    n = write ? uart_console_write(virt_uart(m), bytes, n) : uart_console_read(virt_uart(m), bytes, n);
+    bql_unlock();
+    return n;
+}
+
 /* Returns false when the console cannot take the byte now: the ecall is then executed again. */
 static bool put_byte(struct cpu *cpu, uint8_t byte)
 {
-    bql_lock();
-    bool done = uart_console_write(virt_uart(cpu->machine), &byte, 1) == 1;
-    bql_unlock();
-    return done;
+    return console(cpu, true, &byte, 1) == 1;
 }
 
 static struct sbi_ret console_copy(struct cpu *cpu, bool write)
 {
     const uint64_t *x = cpu->x;
     struct ram *ram = &cpu->machine->ram;
-    struct uart *uart = virt_uart(cpu->machine);
     uint8_t buf[1024];
     unsigned n = x[A0] < sizeof(buf) ? (unsigned)x[A0] : sizeof(buf);
     if (x[A2] != 0 || !ram_contains(ram, x[A1], x[A0])) {
         return sbi_error(SBI_ERR_INVALID_PARAM);
     }
+    tlb_rest_begin(cpu);
     if (write) {
         ram_dma_read(ram, x[A1], buf, n);
     }
-    bql_lock();
-    n = write ? uart_console_write(uart, buf, n) : uart_console_read(uart, buf, n);
-    bql_unlock();
+    n = console(cpu, write, buf, n);
     if (!write) {
         ram_dma_write(ram, x[A1], buf, n);
     }
+    tlb_rest_end(cpu);
     return sbi_ok(n);
 }
 
@@ -378,9 +408,7 @@ static int64_t legacy(struct cpu *cpu, uint64_t eid, bool *again)
         *again = !put_byte(cpu, (uint8_t)x[A0]);
         return 0;
     case 2:
-        bql_lock();
-        n = uart_console_read(virt_uart(cpu->machine), &byte, 1);
-        bql_unlock();
+        n = console(cpu, false, &byte, 1);
         return n ? byte : -1;
     case 3: {
         int64_t was = (int64_t)(atomic_load(&cpu->mip) >> IRQ_SSI & 1);
@@ -399,7 +427,7 @@ static int64_t legacy(struct cpu *cpu, uint64_t eid, bool *again)
         send_ipi(cpu, &harts);
     } else if (eid == 5) {
         sbi_count(cpu, FW_FENCE_I_SENT);
-        run_on_harts(cpu, &harts, do_fence_i, 0, 0);
+        run_on_harts(cpu, &harts, SBI_WORK_FENCE_I, 0, 0);
     } else {
         remote_sfence(cpu, &harts, x[A1], x[A2], eid == 7, x[A3]);
     }

@@ -47,6 +47,12 @@ enum sbi_fw_event {
 
 /* Counts a firmware event of that hart. Any thread. */
 void sbi_count(struct cpu *cpu, enum sbi_fw_event event);
+/* What a remote fence has harts do: a name for it that other ranks know, NULL for any other number. */
+enum { SBI_WORK_FENCE_I, SBI_WORK_SFENCE };
+void (*sbi_work(uint64_t work))(struct cpu *cpu, uint64_t a, uint64_t b);
+/* HSM hart_start of a hart of this rank; 0 or an SBI error. Any thread. */
+int64_t sbi_start_here(struct cpu *to, uint64_t addr, uint64_t opaque);
+
 /* The PMU extension; own thread. */
 struct sbi_ret sbi_pmu(struct cpu *cpu, uint64_t fid);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ranks.h"
 #include "weft/log.h"
 
 struct rom {
@@ -270,9 +271,11 @@ static uint64_t icount_wall_ns(void *opaque)
 static bool create_chardevs(struct board *b, struct error *err)
 {
     const struct machine_config *cfg = b->m->cfg;
-    b->m->console = chardev_create(b->m->loop, cfg->serial, cfg->serial_path, quit_cb, b->m, err);
+    bool here = !b->m->ranks || ranks_self(b->m) == 0; /* other ranks' devices only stand for these */
+    b->m->console = chardev_create(b->m->loop, here ? cfg->serial : SERIAL_NULL, cfg->serial_path, quit_cb, b->m, err);
     for (unsigned i = 0; i < cfg->num_chardevs && !err->set; i++) {
-        b->chardev[i] = chardev_create(b->m->loop, cfg->chardev[i].kind, cfg->chardev[i].path, quit_cb, b->m, err);
+        b->chardev[i] = chardev_create(b->m->loop, here ? cfg->chardev[i].kind : SERIAL_NULL, cfg->chardev[i].path,
+                                       quit_cb, b->m, err);
     }
     return !err->set;
 }

@@ -9,6 +9,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "weft/page_user.h"
+
 struct codecache *codecache_of(const struct machine *m)
 {
     return m->tcg_data;
@@ -176,6 +178,7 @@ static void harts_forget(struct codecache *cc, struct machine *m, uint32_t mask)
 void codecache_evict(struct machine *m, struct cpu *self)
 {
     struct codecache *cc = codecache_of(m);
+    tlb_rest_begin(self);
     cpu_exclusive_begin(m, self);
     pthread_mutex_lock(&cc->lock);
     bool all = cc->next_id == CODE_PAGES_MAX;
@@ -194,6 +197,7 @@ void codecache_evict(struct machine *m, struct cpu *self)
     }
     pthread_mutex_unlock(&cc->lock);
     cpu_exclusive_end(m, self);
+    tlb_rest_end(self);
 }
 
 static struct code_page *page_create(struct codecache *cc, struct cpu *cpu, gpa_t gpa, size_t index)
@@ -220,6 +224,15 @@ static struct code_page *page_create(struct codecache *cc, struct cpu *cpu, gpa_
             atomic_fetch_and(&cpu->ram->page_flags[index], (uint8_t)~PAGE_WRITER);
         } else {
             p->armed_epoch = atomic_fetch_add(&cc->wflush_request, 1) + 1;
+            p->listed = true;
+            push(&cc->dirty, &cc->num_dirty, &cc->cap_dirty, p);
+        }
+    }
+    /* The right is lowered before the flag is looked at, and looked at after the flag is set: one side sees the other.
+     */
+    if (!page_users_has(cpu->ram, gpa, PAGE_READ)) {
+        p->unsure = true;
+        if (!p->listed) {
             p->listed = true;
             push(&cc->dirty, &cc->num_dirty, &cc->cap_dirty, p);
         }
@@ -307,7 +320,9 @@ static bool check_page(struct codecache *cc, struct machine *m, struct code_page
     size_t index = (p->gpa - m->ram.base) >> GUEST_PAGE_BITS;
     bool was_dirty = atomic_load(&m->ram.page_flags[index]) & PAGE_CODE_DIRTY;
     bool served = p->armed_epoch == 0 || all_served(m, p->armed_epoch);
-    if (p->unsure || XXH3_64bits(ram_ptr(&m->ram, p->gpa), GUEST_PAGE_SIZE) != p->hash) {
+    /* What another rank may be writing is not what lies here. */
+    bool elsewhere = !page_users_has(&m->ram, p->gpa, PAGE_READ);
+    if (elsewhere || p->unsure || XXH3_64bits(ram_ptr(&m->ram, p->gpa), GUEST_PAGE_SIZE) != p->hash) {
         retire(cc, m, p);
         return true;
     }

@@ -1,0 +1,292 @@
+/* One guest over several ranks: the frame. What travels is in ranks_post.c. */
+#include "ranks_state.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "virt.h"
+#include "weft/log.h"
+
+enum { END_WAIT_S = 5, CLOCK_WAIT_MS = 5000 };
+
+/* Outlives the machine: MPI ends last. */
+static struct ranks *process_ranks;
+
+unsigned ranks_self(const struct machine *m)
+{
+    return m->ranks->members.self;
+}
+
+unsigned ranks_of_hart(const struct machine *m, unsigned hart)
+{
+    return m->ranks->rank_of_hart[hart];
+}
+
+int ranks_lost(const struct machine *m)
+{
+    return atomic_load(&m->ranks->lost);
+}
+
+static unsigned rank_of_node(const struct machine_config *cfg, unsigned node)
+{
+    return (unsigned)cfg->node[node].rank;
+}
+
+bool ranks_begin(struct machine *m, struct error *err)
+{
+    struct ranks *r = calloc(1, sizeof(*r));
+    assert(r);
+    m->ranks = process_ranks = r;
+    r->m = m;
+    atomic_init(&r->lost, -1);
+    pthread_mutex_init(&r->queue_lock, NULL);
+    for (unsigned n = 0; n < m->cfg->num_nodes; n++) {
+        bitmap_for_each(h, &m->cfg->node[n].cpus)
+        {
+            r->rank_of_hart[h] = (uint16_t)rank_of_node(m->cfg, n);
+        }
+    }
+    if (!membership_start(&r->members, WEFT_VERSION, m->cfg->command_line, err)) {
+        return false;
+    }
+    if (r->members.ranks != m->cfg->ranks) {
+        return error_set(err, "--ranks %u, but %u ranks were started: leave --ranks out under mpirun", m->cfg->ranks,
+                         r->members.ranks);
+    }
+    return true;
+}
+
+bool ranks_agree(struct machine *m, bool ok, struct error *err)
+{
+    return membership_agree(&m->ranks->members, ok, err);
+}
+
+/* ---- the end of the run ---- */
+
+void ranks_shutdown(struct machine *m, int status, const char *sentence)
+{
+    struct ranks *r = m->ranks;
+    if (r->cluster) {
+        cluster_end(r->cluster, status, sentence);
+    }
+}
+
+/* Coherence thread. */
+static void on_end(void *opaque, int status, int lost, const char *sentence)
+{
+    struct ranks *r = opaque;
+    if (lost >= 0) {
+        atomic_store(&r->lost, lost);
+        fprintf(stderr, "weft: rank %u: %s\n", r->members.self, sentence);
+    }
+    machine_ended(r->m, status);
+    ranks_calls_fail(r);
+}
+
+static const struct cluster_ops cluster_ops = {.on_post = ranks_on_post, .on_end = on_end};
+
+/* ---- joining ---- */
+
+static unsigned home_ranges(const struct machine *m, struct home_range *out)
+{
+    const struct ram *ram = &m->ram;
+    for (unsigned i = 0; i < ram->num_ranges; i++) {
+        out[i] = (struct home_range){.first = (ram->range[i].base - ram->base) >> GUEST_PAGE_BITS,
+                                     .count = ram->range[i].size >> GUEST_PAGE_BITS,
+                                     .rank = (uint16_t)rank_of_node(m->cfg, ram->range[i].node)};
+    }
+    return ram->num_ranges;
+}
+
+bool ranks_join(struct machine *m, struct error *err)
+{
+    struct ranks *r = m->ranks;
+    struct home_range ranges[WEFT_MAX_NODES];
+    struct transport *t = transport_join(&r->members, CLUSTER_SILENCE_MS, NULL, 0, err);
+    if (!t) {
+        return false;
+    }
+    r->users = page_users_create(&m->ram);
+    struct cluster_config config = {
+        .members = &r->members,
+        .transport = t,
+        .num_ranges = home_ranges(m, ranges),
+        .ranges = ranges,
+        .ram = m->ram.host,
+        .users = &page_users_ops,
+        .users_opaque = r->users,
+        .ops = &cluster_ops,
+        .opaque = r,
+        .no_hot = getenv("WEFT_NO_HOT") != NULL,
+    };
+    r->cluster = cluster_create(&config);
+    struct page_port port = {.source = cluster_pages(r->cluster),
+                             .acquire = page_source_acquire,
+                             .operate = page_source_operate,
+                             .taken = page_source_taken};
+    page_users_attach(r->users, &port);
+    m->remote_irq = ranks_remote_irq;
+    r->service_bh = loop_bh_create(m->loop, ranks_serve_asks, r);
+    return cluster_start(r->cluster, err);
+}
+
+static uint64_t clock_ns(struct machine *m)
+{
+    return cluster_time_ns(m->ranks->cluster, NULL);
+}
+
+/* A host of its own has a clock of its own: it must be known before a hart reads it. */
+static bool wait_for_clock(struct machine *m, struct error *err)
+{
+    struct ranks *r = m->ranks;
+    if (r->members.member[r->members.self].host == r->members.member[0].host) {
+        return true;
+    }
+    for (unsigned ms = 0; ms < CLOCK_WAIT_MS; ms++) {
+        uint64_t residual;
+        cluster_time_ns(r->cluster, &residual);
+        if (residual != UINT64_MAX) {
+            m->clock_ns = clock_ns;
+            return true;
+        }
+        usleep(1000);
+    }
+    return error_set(err,
+                     "rank %u gets no answer to its clock's questions from rank 0; look at the network between %s "
+                     "and %s",
+                     r->members.self, r->members.member[r->members.self].hostname, r->members.member[0].hostname);
+}
+
+bool ranks_ready(struct machine *m, bool ok, struct error *err)
+{
+    struct ranks *r = m->ranks;
+    ok = ok && wait_for_clock(m, err);
+    if (!membership_agree(&r->members, ok, err)) {
+        return false;
+    }
+    uint64_t now = loop_now_ns(), all[WEFT_MAX_RANKS];
+    membership_exchange(&r->members, &now, sizeof(now), all);
+    m->clock_base_ns = all[0];
+    r->ready = true;
+    return true;
+}
+
+/* ---- leaving ---- */
+
+struct watch {
+    struct ranks *ranks;
+    int status;
+    pthread_mutex_t lock;
+    pthread_cond_t over;
+    bool done;
+};
+
+/* A rank that dies now is missed by nobody but MPI, which would wait for it. */
+static void *watch_end(void *opaque)
+{
+    struct watch *w = opaque;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += END_WAIT_S;
+    pthread_mutex_lock(&w->lock);
+    int rc = 0;
+    while (!w->done && rc == 0) {
+        rc = pthread_cond_timedwait(&w->over, &w->lock, &until);
+    }
+    if (!w->done) {
+        fprintf(stderr, "weft: rank %u: another rank does not come to its end; going without it\n",
+                w->ranks->members.self);
+        membership_abandon(&w->ranks->members, w->status);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+static void with_watch(struct ranks *r, int status, void (*fn)(struct ranks *r))
+{
+    struct watch w = {.ranks = r, .status = status};
+    pthread_t thread;
+    pthread_mutex_init(&w.lock, NULL);
+    pthread_cond_init(&w.over, NULL);
+    bool watched = pthread_create(&thread, NULL, watch_end, &w) == 0;
+    fn(r);
+    if (watched) {
+        pthread_mutex_lock(&w.lock);
+        w.done = true;
+        pthread_cond_signal(&w.over);
+        pthread_mutex_unlock(&w.lock);
+        pthread_join(thread, NULL);
+    }
+    pthread_cond_destroy(&w.over);
+    pthread_mutex_destroy(&w.lock);
+}
+
+static void meet(struct ranks *r)
+{
+    membership_barrier(&r->members);
+}
+
+void ranks_leave(struct machine *m, int status)
+{
+    struct ranks *r = m->ranks;
+    if (!r->cluster) {
+        return;
+    }
+    if (r->ready && ranks_lost(m) < 0) {
+        with_watch(r, status, meet); /* nobody may take a closed connection for a death */
+    }
+    uint64_t residual;
+    cluster_time_ns(r->cluster, &residual);
+    r->figures.clock_residual_ns = residual;
+    cluster_stats_get(r->cluster, &r->stats);
+    cluster_stop(r->cluster);
+    r->left = true;
+}
+
+void ranks_free(struct machine *m)
+{
+    struct ranks *r = m->ranks;
+    if (r->service_bh) {
+        loop_bh_destroy(&r->service_bh);
+    }
+    if (r->cluster) {
+        cluster_destroy(&r->cluster);
+        page_users_destroy(&r->users);
+    }
+    ranks_queue_clear(r);
+    m->ranks = NULL;
+}
+
+static void end_mpi(struct ranks *r)
+{
+    membership_end(&r->members);
+}
+
+void machine_leave(int status)
+{
+    struct ranks *r = process_ranks;
+    if (!r) {
+        return;
+    }
+    if (atomic_load(&r->lost) >= 0) {
+        membership_abandon(&r->members, status);
+    }
+    with_watch(r, status, end_mpi);
+    pthread_mutex_destroy(&r->queue_lock);
+    free(r);
+    process_ranks = NULL;
+}
+
+bool ranks_figures(struct machine *m, struct ranks_figures *figures, struct cluster_stats *stats)
+{
+    struct ranks *r = m->ranks;
+    if (!r || !r->left) {
+        return false;
+    }
+    *figures = r->figures;
+    *stats = r->stats;
+    return true;
+}
