@@ -165,6 +165,22 @@ struct x64_mem tr_probe(struct tr *t, struct cold *c, unsigned base, int32_t imm
 /* Leaves the block for the interpreter unless the FPU may be used as it is; once per block. */
 void tr_fp_check(struct tr *t);
 
+/* Pads so that a 4-byte displacement `skip` bytes from here lies in one cache line: it is patched while others run. */
+void tr_align_patch(struct x64 *e, unsigned skip);
+/* Jump to page offset `off` of another page, guarded by what is mapped there. */
+void tr_goto_far(struct tr *t, int64_t off);
+/* Ends the block: borrowed registers go back, then to page offset `off`. */
+void tr_leave_to(struct tr *t, int64_t off);
+/* Emits one cold path and leads its jumps there. */
+void tr_cold_emit(struct tr *t, struct cold *c);
+
+/* Borrowed registers: chooses for the block in dec[], puts them back where code outside the block expects them (no
+ * flags, no scratch register touched), takes them again. */
+void tr_choose_borrow(struct tr *t, struct borrow *b);
+void tr_give_back(struct tr *t, const struct borrow *b);
+void tr_take_again(struct tr *t, const struct borrow *b);
+const struct borrow *tr_borrow_of(const struct tr *t);
+
 bool tr_integer(struct tr *t); /* false: not one of its instructions */
 bool tr_bitmanip(struct tr *t);
 bool tr_memory(struct tr *t);
