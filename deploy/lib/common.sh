@@ -4,7 +4,7 @@
 
 WEFT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Fetched packages and guest images live outside the checkout, shared by all checkouts of one user.
-WEFT_CACHE=${WEFT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft}
+WEFT_CACHE=${WEFT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/weft}
 WEFT_BUILD=${WEFT_BUILD:-$WEFT_ROOT/build}
 # The engine under test; a bench or a test may name another binary.
 WEFT_BIN=${WEFT_BIN:-$WEFT_BUILD/weft}

@@ -9,7 +9,7 @@ PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config libhwloc-dev libnuma-
 PACKAGES_GUEST=(debian-archive-keyring ca-certificates xz-utils cpio kmod binutils-riscv64-linux-gnu numactl util-linux)
 # The oracle, the second compiler, the lab host.
 PACKAGES_TEST=(clang libclang-rt-14-dev libc6-dev-riscv64-cross qemu-system-misc
-    qemu-system-x86 opensbi u-boot-qemu jq shellcheck clang-format iproute2)
+    qemu-system-x86 opensbi u-boot-qemu jq shellcheck clang-format iproute2 spin git python3)
 PACKAGES_LAB=(qemu-system-x86 numactl)
 
 as_root() {
