@@ -167,7 +167,7 @@ static void ranges_print(FILE *out, const struct proof *proof)
         const struct proof_range *r = &proof->range[i];
         fprintf(out, "%-5u %-10llu ", r->guest_node, (unsigned long long)r->pages);
         if (r->looked_at < r->pages) {
-            fprintf(out, "%-10.3g ",
+            fprintf(out, "%-10.0f ",
                     r->looked_at > 0 ? (double)r->present / (double)r->looked_at * (double)r->pages : 0);
         } else {
             fprintf(out, "%-10llu ", (unsigned long long)r->present);
