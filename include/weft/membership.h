@@ -42,8 +42,8 @@ void membership_exchange(const struct membership *m, const void *mine, size_t si
 /* Returns true on all ranks if `ok` on all; else the sentence of the lowest rank that failed is every rank's error. */
 bool membership_agree(const struct membership *m, bool ok, struct error *err);
 
-/* Takes the run directory of this host away, if this is the rank that made it. Once all ranks are connected nobody needs
- * it any more, and so none is left behind however the run ends. */
+/* Takes the run directory of this host away, if this is the rank that made it. Once all ranks are connected nobody
+ * needs it any more, and so none is left behind however the run ends. */
 void membership_remove_run_dir(const struct membership *m);
 
 /* All ranks are done with one another. */
