@@ -113,24 +113,6 @@ static void rx_clear(struct uart *u)
     u->lsr &= (uint8_t) ~(LSR_DR | LSR_BI);
 }
 
-static void tx_push(struct uart *u, uint8_t byte)
-{
-    u->thre_pending = true;
-    if (u->mcr & MCR_LOOP) {
-        rx_push(u, byte);
-        return;
-    }
-    if (u->tx_count == TX_RING) {
-        return; /* written in spite of THRE being clear: the byte is lost, as on the chip */
-    }
-    u->tx[(u->tx_head + u->tx_count++) % TX_RING] = byte;
-    if (!tx_has_room(u)) {
-        u->lsr &= (uint8_t) ~(LSR_THRE | LSR_TEMT);
-        u->thre_pending = false;
-    }
-    schedule(u);
-}
-
 /* Hands the ring to the console, as much as `room` allows. */
 static void drain(struct uart *u, unsigned room)
 {
@@ -149,6 +131,28 @@ static void drain(struct uart *u, unsigned room)
         u->lsr |= LSR_THRE | LSR_TEMT;
         u->thre_pending = true;
     }
+}
+
+static void tx_push(struct uart *u, uint8_t byte)
+{
+    u->thre_pending = true;
+    if (u->mcr & MCR_LOOP) {
+        rx_push(u, byte);
+        return;
+    }
+    if (u->tx_count == TX_RING) {
+        /* Written in spite of THRE being clear, as simple programs do: the console takes what it can at once. */
+        drain(u, u->console ? chardev_write_room(u->console) : TX_RING);
+    }
+    if (u->tx_count == TX_RING) {
+        return; /* the byte is lost, as on the chip */
+    }
+    u->tx[(u->tx_head + u->tx_count++) % TX_RING] = byte;
+    if (!tx_has_room(u)) {
+        u->lsr &= (uint8_t) ~(LSR_THRE | LSR_TEMT);
+        u->thre_pending = false;
+    }
+    schedule(u);
 }
 
 void uart_flush(struct uart *u)
