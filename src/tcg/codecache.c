@@ -113,7 +113,12 @@ bool codecache_room(struct codecache *cc, struct tcg_cpu *t)
     t->chunk_end = t->chunk + CODE_CHUNK_SIZE;
     t->chunk_region = cc->region;
     cc->region_used += CODE_CHUNK_SIZE;
+    bool trim = cc->region_used % CODE_TRIM_EVERY == 0;
     pthread_mutex_unlock(&cc->lock);
+    if (trim) {
+        /* Code is seldom written again: the writable alias need not stay mapped. The bytes are the memfd's. */
+        madvise(cc->rw, cc->size, MADV_DONTNEED);
+    }
     return true;
 }
 

@@ -22,6 +22,7 @@
 
 enum {
     CODE_CHUNK_SIZE = 128 << 10,
+    CODE_TRIM_EVERY = 1 << 20, /* bytes of new code after which the writable alias is dropped from the page table */
     CODE_UNIT_ROOM = 40 << 10, /* a unit is not begun with less room than this left in the chunk */
     CODE_REGIONS = 8,
     SLOT_CHUNKS = 32, /* 64 offsets of 2 bytes each */
