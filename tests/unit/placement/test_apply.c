@@ -1,12 +1,16 @@
 /* Binding on this machine, whatever it is: threads, memory, prealloc, what is found when somebody changes it. */
 #include <check.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <numaif.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -219,6 +223,58 @@ START_TEST(verifies_periodically)
 }
 END_TEST
 
+/* As a container's default profile does: what binds is refused with EPERM. This test runs in a process of its own. */
+static void seccomp_refuse(void)
+{
+    static const unsigned refused[] = {SYS_mbind, SYS_move_pages, SYS_sched_setaffinity};
+    struct sock_filter f[16];
+    unsigned n = 0;
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (unsigned i = 0; i < 3; i++) {
+        f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refused[i], 0, 1);
+        f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    }
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog prog = {.len = (unsigned short)n, .filter = f};
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
+}
+
+START_TEST(refused_by_seccomp)
+{
+    bool strict = _i == 1;
+    const char *fork_mode = getenv("CK_FORK");
+    if (fork_mode != NULL && strcmp(fork_mode, "no") == 0) {
+        return; /* the filter would stay for the other tests */
+    }
+    seccomp_refuse();
+    memset(&cfg, 0, sizeof(cfg));
+    cfg.num_nodes = 1;
+    cfg.smp.cpus = cfg.smp.maxcpus = 1;
+    cfg.node[0].backend = cfg.node[0].rank = -1;
+    cfg.node[0].mem = 1 << 20;
+    cfg.place_strict = strict;
+    bitmap_set(&cfg.node[0].cpus, 0);
+    p = placement_create(&cfg, -1, &err);
+    ck_assert_msg(p != NULL, "%s", err.text);
+    void *at = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_int_eq(placement_bind_memory(p, 0, at, 1 << 20, &err), !strict);
+    ck_assert_int_eq(strstr(err.text, "a seccomp filter") != NULL, strict);
+    ck_assert_int_eq(strstr(err.text, "memory of guest node 0: mbind") != NULL, strict);
+    memset(&err, 0, sizeof(err));
+    ck_assert_int_eq(placement_bind_thread(p, PLACE_VCPU, 0, 0, "CPU 0/TCG", &err), !strict);
+    ck_assert_int_eq(strstr(err.text, "sched_setaffinity: not permitted") != NULL, strict);
+    memset(&err, 0, sizeof(err));
+    struct proof proof; /* what cannot be looked at is not called proven */
+    ck_assert(placement_verify(p, NULL, &proof, &err));
+    ck_assert(!proof.ok);
+    ck_assert(strstr(proof.refused, "move_pages: not permitted") != NULL);
+    proof_fini(&proof);
+    placement_destroy(&p);
+    munmap(at, 1 << 20);
+}
+END_TEST
+
 START_TEST(foreign_topology_is_refused)
 {
     setenv("HWLOC_SYNTHETIC", "numa:2 core:2 pu:1", 1);
@@ -261,6 +317,7 @@ int main(void)
     tcase_add_test(t, replacing_keeps_the_data);
     tcase_add_test(t, cancelled_prealloc);
     tcase_add_test(t, verifies_periodically);
+    tcase_add_loop_test(t, refused_by_seccomp, 0, 2);
     tcase_add_test(t, foreign_topology_is_refused);
     tcase_add_test(t, commands);
     suite_add_tcase(s, t);
