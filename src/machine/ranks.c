@@ -135,7 +135,8 @@ bool ranks_join(struct machine *m, struct error *err)
 
 static uint64_t clock_ns(struct machine *m)
 {
-    return cluster_time_ns(m->ranks->cluster, NULL);
+    uint64_t residual;
+    return cluster_time_ns(m->ranks->cluster, &residual);
 }
 
 /* A host of its own has a clock of its own: it must be known before a hart reads it. */
@@ -243,6 +244,7 @@ void ranks_leave(struct machine *m, int status)
     r->figures.clock_residual_ns = residual;
     cluster_stats_get(r->cluster, &r->stats);
     cluster_stop(r->cluster);
+    r->figures.num_hot = cluster_hot_pages(r->cluster, r->figures.hot, RANKS_HOT);
     r->left = true;
 }
 

@@ -12,9 +12,8 @@
 #ifndef WEFT_RANKS_H
 #define WEFT_RANKS_H
 
+#include "weft/cluster.h"
 #include "weft/machine.h"
-
-struct cluster_stats;
 
 /* Starts MPI and checks that all ranks run the same. Sets m->ranks. */
 bool ranks_begin(struct machine *m, struct error *err);
@@ -50,10 +49,13 @@ enum { RANKS_CONSOLE_MAX = 160 };
 unsigned ranks_console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n);
 
 /* Counters of this rank for the report; false when there are none. After ranks_leave. */
+enum { RANKS_HOT = 10 };
 struct ranks_figures {
     uint64_t irqs_sent, mmio_sent, fences_sent, asks_served;
     uint64_t mmio_ns;
     uint64_t clock_residual_ns;
+    unsigned num_hot; /* pages homed here that moved most */
+    struct hot_page hot[RANKS_HOT];
 };
 bool ranks_figures(struct machine *m, struct ranks_figures *figures, struct cluster_stats *stats);
 

@@ -1,4 +1,5 @@
 /* The closing report: what each hart did and what it cost, as text and as JSON. */
+#include "report_ranks.h"
 #include "virt.h"
 
 #include <errno.h>
@@ -97,6 +98,7 @@ static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct pro
     json_t *placement = text ? json_loads(text, 0, NULL) : NULL;
     json_object_set_new(root, "placement", placement ? placement : json_null());
     free(text);
+    json_object_set_new(root, "cluster", report_ranks_json(m));
     return root;
 }
 
@@ -182,6 +184,7 @@ static void print_text(struct machine *m, uint64_t run_ns, const struct proof *p
             b.acquisitions, b.contended, (double)b.hold_ns / 1e6, (double)b.max_hold_ns / 1e6, (double)b.wait_ns / 1e6,
             (double)b.max_wait_ns / 1e6);
     print_matrix(m, f);
+    report_ranks_print(m, f);
     if (proof) {
         placement_print(m->placement, proof, f, PLACE_TEXT);
     }
