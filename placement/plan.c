@@ -21,6 +21,7 @@ struct maker {
     struct solve_result result;
     enum cpu_unit unit;
     unsigned cpu_scale, mem_scale; /* > 1: overcommitted so many times */
+    bool pages_plenty;             /* as if there were hugepages without end: to find out what is short */
 };
 
 void plan_note(struct plan *plan, const char *fmt, ...)
@@ -139,7 +140,9 @@ static void problem_memory(struct maker *m, unsigned i, uint64_t *sizes)
         p->page_need[i] = (g->mem + g->page_size - 1) / g->page_size;
         for (unsigned x = 0; x < p->h; x++) {
             int k = page_kind_of(m->host, x, g->page_size);
-            p->pages_free[x][p->page_kind[i]] = k >= 0 ? m->host->node[x].page_size[k].free : 0;
+            p->pages_free[x][p->page_kind[i]] = m->pages_plenty ? UINT64_MAX / 2
+                                                : k >= 0        ? m->host->node[x].page_size[k].free
+                                                                : 0;
         }
     }
 }
@@ -236,6 +239,43 @@ static bool node_too_large(struct maker *m, unsigned i, uint64_t largest, unsign
     return false;
 }
 
+/* Each guest node's hugepages fit somewhere, but not all of them together. */
+static bool hugepages_short(struct maker *m, struct error *err)
+{
+    uint64_t size = 0, need = 0;
+    char list[256] = "";
+    for (unsigned i = 0; i < m->guest->num_nodes; i++) {
+        const struct guest_node *g = &m->guest->node[i];
+        size = g->page_size > size ? g->page_size : size;
+    }
+    if (size == 0) {
+        return false;
+    }
+    m->pages_plenty = true;
+    bool fits = feasible_with(m, 1, 1);
+    m->pages_plenty = false;
+    for (unsigned i = 0; i < m->guest->num_nodes; i++) {
+        const struct guest_node *g = &m->guest->node[i];
+        need += g->page_size == size ? (g->mem + size - 1) / size : 0;
+    }
+    for (unsigned x = 0; x < m->host->num_nodes; x++) {
+        int k = page_kind_of(m->host, x, size);
+        size_t at = strlen(list);
+        if (k >= 0 && at < sizeof(list)) {
+            snprintf(list + at, sizeof(list) - at, "%sP#%u %llu", at > 0 ? ", " : "", m->host->node[x].os_index,
+                     (unsigned long long)m->host->node[x].page_size[k].free);
+        }
+    }
+    if (fits) {
+        error_set(
+            err,
+            "the guest needs %llu hugepages of %llu KiB, whole guest nodes on one host node each, and free are: %s; "
+            "reserve more in /sys/devices/system/node/node*/hugepages/hugepages-%llukB/nr_hugepages",
+            (unsigned long long)need, (unsigned long long)size / 1024, list, (unsigned long long)size / 1024);
+    }
+    return fits;
+}
+
 /* The sentence for a guest that does not fit; finds out what is short by asking for each alone. */
 static bool does_not_fit(struct maker *m, struct error *err)
 {
@@ -273,6 +313,9 @@ static bool does_not_fit(struct maker *m, struct error *err)
                          g->num_nodes);
     }
     m->unit = UNIT_PUS;
+    if (hugepages_short(m, err)) {
+        return false;
+    }
     if (feasible_with(m, plenty, 1)) {
         return error_set(err,
                          "the guest's nodes do not fit: each host node has too few PUs for a whole guest node's vCPUs; "

@@ -120,6 +120,42 @@ injected() {
     stop
 }
 
+# reserve NODE PAGES: hugepages of 2 MiB
+reserve() {
+    echo "$2" >"/sys/devices/system/node/node$1/hugepages/hugepages-2048kB/nr_hugepages"
+}
+
+hugepages() {
+    machine="-smp 2 -m 32M"
+    for n in 0 1; do
+        machine="$machine -object memory-backend-memfd,id=m$n,size=16M,hugetlb=on,hugetlbsize=2M,prealloc=on"
+        machine="$machine -numa node,nodeid=$n,memdev=m$n,cpus=$n"
+    done
+    note "hugepages on two nodes: the plan goes where they are"
+    reserve 1 8 && reserve 3 8
+    start match --strict --verify start,exact
+    judge "hugepages"
+    grep -q '"page_size": 2097152' report || fail "the pages are not huge"
+    grep '"host_nodes"' report | sort -u
+    stop
+    note "too few of them: a sentence before anything is allocated, no SIGBUS"
+    reserve 3 5
+    weft run $machine $guest --place match </dev/null 2>sentence
+    code=$?
+    cat sentence
+    [ $code -eq 1 ] || fail "exit status $code"
+    grep -q "hugepages of 2048 KiB" sentence || fail "hugepages are not named"
+    note "shared memory that is mapped twice moves too"
+    nodes 2 1
+    machine=$(echo "$machine" | sed 's/memory-backend-ram/memory-backend-memfd,share=on/g')
+    start "vcpu 0-1 0-1; node 0-1 bind 0; emulator 0" --control ctl
+    weft placement ctl set "vcpu 0-1 4; node 0-1 bind 2" >moved 2>/dev/null
+    cat moved
+    grep -q '"ok":true' moved || fail "set"
+    weft placement ctl verify exact | grep -q '"drift_pages":0' || fail "pages did not move"
+    stop
+}
+
 moving() {
     nodes 4 1
     start "vcpu 0-3 0-1; node 0-3 bind 0; emulator 0" --control ctl

@@ -122,11 +122,13 @@ static void numa_maps_read(int pid, uint64_t at, uint64_t from, uint64_t to, uin
         if (begin <= at && sscanf(end, "%63s", word) == 1) {
             snprintf(policy, size, "%s", word);
         }
+        char *huge = strstr(end, "kernelpagesize_kB="); /* what a page is in this line; here they are 4 KiB */
+        uint64_t unit = huge != NULL ? strtoull(huge + 18, NULL, 10) / 4 : 1;
         for (unsigned n = 0; begin >= from && begin < to && n < 64; n++) {
             char key[16];
             snprintf(key, sizeof(key), " N%u=", n);
             char *v = strstr(end, key);
-            on[n] += v != NULL ? strtoull(v + strlen(key), NULL, 10) : 0;
+            on[n] += v != NULL ? strtoull(v + strlen(key), NULL, 10) * unit : 0;
         }
     }
     if (f != NULL) {

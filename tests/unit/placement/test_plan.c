@@ -310,6 +310,18 @@ START_TEST(hugepages_are_counted)
     guest.node[0].page_size = guest.node[1].page_size = 2 << 20;
     REFUSED("numa:2 core:2 pu:1", "match", "needs 32 free hugepages of 2048 KiB");
     struct place_options opt;
+    host_shape_destroy(&host);
+    const char *one_each = "numa:2 core:1 pu:1";
+    host = host_shape_load(&one_each, 1, &err);
+    for (unsigned k = 0; k < 2; k++) {
+        host->node[k].num_page_sizes = 1;
+        host->node[k].page_size[0] = (struct host_page_size){2 << 20, 64, k == 0 ? 40 : 31};
+    }
+    memset(&err, 0, sizeof(err));
+    ck_assert(place_options_parse(&opt, "match", &err));
+    ck_assert_ptr_null(placement_plan(host, &guest, &opt, &err)); /* one fits, two do not */
+    ck_assert_msg(strstr(err.text, "needs 64 hugepages of 2048 KiB") != NULL, "%s", err.text);
+    ck_assert(strstr(err.text, "P#0 40, P#1 31") != NULL);
     for (unsigned x = 0; x < 2; x++) {
         host_shape_destroy(&host);
         const char *source = "numa:2 core:2 pu:1";
