@@ -156,6 +156,34 @@ hugepages() {
     stop
 }
 
+cpuset() {
+    nodes 2 1
+    mkdir -p /sys/fs/cgroup
+    grep -q ' /sys/fs/cgroup ' /proc/mounts || mount -t cgroup2 none /sys/fs/cgroup
+    echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control
+    mkdir -p /sys/fs/cgroup/part
+    echo 2-5 >/sys/fs/cgroup/part/cpuset.cpus
+    echo 1-2 >/sys/fs/cgroup/part/cpuset.mems
+    echo $$ >/sys/fs/cgroup/part/cgroup.procs
+    note "a cpuset of CPUs 2-5 and nodes 1-2"
+    weft plan $machine --place spread >plan
+    grep "Note:" plan
+    grep -q "only 4 of 8 PUs are allowed here" plan || fail "the restriction of CPUs is not told"
+    grep -q "memory of 2 of 4 nodes is not allowed here" plan || fail "the restriction of memory is not told"
+    for place in match spread,distinct=on interleave; do
+        start "$place" --strict --verify start,exact
+        judge "cpuset, $place"
+        stop
+    done
+    note "what the cpuset forbids is refused"
+    for wrong in "node 0 bind 3" "vcpu 0 6"; do
+        weft run $machine $guest --place "$wrong" </dev/null 2>sentence && fail "$wrong was taken"
+        cat sentence
+        grep -q "cpuset" sentence || fail "the cpuset is not named"
+    done
+    echo $$ >/sys/fs/cgroup/cgroup.procs
+}
+
 moving() {
     nodes 4 1
     start "vcpu 0-3 0-1; node 0-3 bind 0; emulator 0" --control ctl
