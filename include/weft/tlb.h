@@ -27,12 +27,12 @@ enum {
     TLB_SIZE = 1 << TLB_BITS,
     TLB_GROUPS = 64, /* a flush empties whole groups of entries, those in which something was entered */
     TLB_GROUP_SIZE = TLB_SIZE / TLB_GROUPS,
-    JC_BITS = 12,
+    JC_BITS = 13,
     JC_SIZE = 1 << JC_BITS,
     CODE_PAGES_MAX = 1 << 15, /* ids of code pages alive at once */
     TLB_USER_POOL = 8,        /* address spaces whose tables are kept */
     TLB_CODE_IDS = 512,
-    JC_LIST = 1024,
+    JC_LIST = 2048,
     CODE_SEEN = 1024,
     WRITE_FILTER = 4096,
 };

@@ -302,16 +302,11 @@ __attribute__((noinline)) static enum page_reach operate(struct cpu *cpu, gva_t 
     return r;
 }
 
+/* Generated code has tried tlb_refill_read and tlb_refill_write before it comes here. */
 static bool load_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t *value)
 {
     if (crosses_page(va, size)) {
         return load_crossing(cpu, va, size, value);
-    }
-    const void *p = tlb_refill_read(cpu, va);
-    if (p) {
-        count(cpu, host_gpa(cpu, p));
-        *value = guest_get(p, size);
-        return true;
     }
     struct translation t;
     if (!translate(cpu, va, size, ACCESS_LOAD, va & (size - 1), &t, NULL)) {
@@ -345,12 +340,6 @@ static bool store_miss(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
 {
     if (crosses_page(va, size)) {
         return store_crossing(cpu, va, size, value);
-    }
-    void *p = tlb_refill_write(cpu, va);
-    if (p) {
-        count(cpu, host_gpa(cpu, p));
-        guest_put(p, size, value);
-        return true;
     }
     struct translation t;
     if (!translate(cpu, va, size, ACCESS_STORE, va & (size - 1), &t, NULL)) {

@@ -59,7 +59,7 @@ static void tr_link_register(struct tr *t, unsigned rd)
 static void jump_indirect(struct tr *t)
 {
     struct x64 *e = &t->e;
-    _Static_assert(sizeof(struct jc_entry) == 16 && JC_SIZE == 4096, "index below");
+    _Static_assert(sizeof(struct jc_entry) == 16 && JC_BITS < 20, "index below");
     x64_mov32(e, RCX, RAX);
     x64_alu_imm(e, false, ALU_AND, RCX, (JC_SIZE - 1) << 1);
     x64_alu_rm(e, true, ALU_CMP, RAX, x64_idx8(R15, RCX, CTX_JC));

@@ -355,22 +355,26 @@ END_TEST
 START_TEST(many_blocks_forgotten)
 {
     /* More blocks than the jump cache lists, on pages that share their places among those seen. */
+    enum { PAGES = 8 };
     gpa_t a = table_new();
-    for (unsigned k = 0; k < 8; k++) {
-        map_at(a, 3, 0x100000 + k * CODE_SEEN * GUEST_PAGE_SIZE, PA(k), LEAF_RWX | PTE_U, 0);
+    gva_t page[PAGES];
+    for (unsigned k = 0; k < PAGES; k++) {
+        page[k] = 0x100000 + (k / 4 * CODE_SEEN + k % 4) * GUEST_PAGE_SIZE;
+        map_at(a, 3, page[k], PA(k), LEAF_RWX | PTE_U, 0);
     }
     enter_space(user_satp(1, a), PRIV_U);
     struct tlb_ctx *ctx = fx.cpu->ctx;
     for (unsigned blocks = JC_LIST - 1; blocks <= JC_LIST + 1; blocks++) {
         for (unsigned n = 0; n < blocks; n++) {
-            gva_t va = 0x100000 + (n & 7) * CODE_SEEN * GUEST_PAGE_SIZE + n * 2;
+            gva_t va = page[n % PAGES] + n % PAGES / 4 * 2048 + n / PAGES * 2;
             struct translation t;
             ck_assert(tlb_translate(fx.cpu, va, ACCESS_FETCH, &t));
             tlb_jc_fill(ctx, va, &t);
         }
+        ck_assert_uint_eq(ctx->num_jc, blocks);
         if (blocks == JC_LIST) {
-            for (unsigned k = 0; k < 8; k++) {
-                tlb_flush(fx.cpu, true, 0x100000 + k * CODE_SEEN * GUEST_PAGE_SIZE, true, 1);
+            for (unsigned k = 0; k < PAGES; k++) {
+                tlb_flush(fx.cpu, true, page[k], true, 1);
             }
         } else {
             tlb_flush_code(fx.cpu);
