@@ -339,7 +339,8 @@ bool shape_numa_finish(const struct shape_numa *numa, struct machine_config *cfg
     cfg->num_nodes = numa->count > 0 ? numa->count : 1;
     for (unsigned i = 0; i < cfg->num_nodes; i++) {
         int backend = cfg->numa_given ? -1 : cfg->node[i].backend;
-        cfg->node[i] = (struct node_config){.backend = backend, .initiator = -1, .rank = (int)numa->node[i].rank_plus_1 - 1};
+        cfg->node[i] =
+            (struct node_config){.backend = backend, .initiator = -1, .rank = (int)numa->node[i].rank_plus_1 - 1};
     }
     if (!cfg->numa_given) {
         cfg->node[0].mem = cfg->mem_size;
