@@ -268,14 +268,28 @@ static uint64_t icount_wall_ns(void *opaque)
     return start_s * 1000000000u + guest_ticks(opaque) * (1000000000u / GUEST_TIMEBASE_HZ);
 }
 
+/* What chardev_create takes: for a socket with its options behind the path. */
+static const char *chardev_spec(enum serial_kind kind, const char *path, bool server, bool wait, char *buf, size_t size)
+{
+    if (kind != SERIAL_UNIX || !server) {
+        return path;
+    }
+    snprintf(buf, size, "%s,server=on,wait=%s", path, wait ? "on" : "off");
+    return buf;
+}
+
 static bool create_chardevs(struct board *b, struct error *err)
 {
+    char spec[600];
     const struct machine_config *cfg = b->m->cfg;
     bool here = !b->m->ranks || ranks_self(b->m) == 0; /* other ranks' devices only stand for these */
-    b->m->console = chardev_create(b->m->loop, here ? cfg->serial : SERIAL_NULL, cfg->serial_path, quit_cb, b->m, err);
+    const char *console =
+        chardev_spec(cfg->serial, cfg->serial_path, cfg->serial_server, cfg->serial_wait, spec, sizeof(spec));
+    b->m->console = chardev_create(b->m->loop, here ? cfg->serial : SERIAL_NULL, console, quit_cb, b->m, err);
     for (unsigned i = 0; i < cfg->num_chardevs && !err->set; i++) {
-        b->chardev[i] = chardev_create(b->m->loop, here ? cfg->chardev[i].kind : SERIAL_NULL, cfg->chardev[i].path,
-                                       quit_cb, b->m, err);
+        const struct chardev_config *c = &cfg->chardev[i];
+        const char *path = chardev_spec(c->kind, c->path, c->server, c->wait, spec, sizeof(spec));
+        b->chardev[i] = chardev_create(b->m->loop, here ? c->kind : SERIAL_NULL, path, quit_cb, b->m, err);
     }
     return !err->set;
 }
