@@ -38,7 +38,10 @@ struct search {
     unsigned keep; /* how many solutions are kept: 1 to prove, more for alternatives */
     bool gave_up;
     double (*lap)[LAP_COLS];
-    double fit_cost[SOLVE_NODES][PLACE_MAX_HOST_NODES];
+    double fit_cost[SOLVE_NODES][PLACE_MAX_HOST_NODES], row_cost[SOLVE_NODES][PLACE_MAX_HOST_NODES]; /* of open ones */
+    /* Kept up by occupy(): what the placed CPUs' accesses to an open memory k at x cost, and what an open CPU j at x
+     * pays for the placed memories. */
+    double from_placed[SOLVE_NODES][PLACE_MAX_HOST_NODES], to_placed[SOLVE_NODES][PLACE_MAX_HOST_NODES];
 };
 
 double solve_cost(const struct solve_problem *p, const int16_t *cpu, const int16_t *mem)
@@ -125,6 +128,15 @@ static void occupy(struct search *s, unsigned i, int c, int m, int sign)
     s->cpu[i] = (int16_t)c;
     s->mem[i] = (int16_t)m;
     s->placed[i] = sign > 0;
+    for (unsigned k = 0; k < p->n; k++) {
+        double there = sign * p->traffic[i][k], back = sign * p->traffic[k][i];
+        for (unsigned x = 0; c >= 0 && there != 0 && x < p->h; x++) {
+            s->from_placed[k][x] += there * p->cost[(unsigned)c * p->h + x];
+        }
+        for (unsigned x = 0; m >= 0 && back != 0 && x < p->h; x++) {
+            s->to_placed[k][x] += back * p->cost[x * p->h + (unsigned)m];
+        }
+    }
 }
 
 /* The part of the cost between guest node i at (c, m) and everything placed, itself included. */
@@ -152,13 +164,17 @@ static double added_cost(const struct search *s, unsigned i, int c, int m)
  */
 static double assignment_cost(double (*a)[LAP_COLS], unsigned rows, unsigned cols)
 {
-    double u[SOLVE_NODES + 1] = {0}, v[LAP_COLS + 1] = {0};
-    unsigned match[LAP_COLS + 1] = {0}, way[LAP_COLS + 1];
+    double u[SOLVE_NODES + 1], v[LAP_COLS + 1], least[LAP_COLS + 1];
+    unsigned match[LAP_COLS + 1], way[LAP_COLS + 1];
+    bool used[LAP_COLS + 1];
+    /* Only what is in use is cleared: this is called for each step of the search. */
+    memset(u, 0, sizeof(*u) * (rows + 1));
+    memset(v, 0, sizeof(*v) * (cols + 1));
+    memset(match, 0, sizeof(*match) * (cols + 1));
     for (unsigned i = 1; i <= rows; i++) {
-        double least[LAP_COLS + 1];
-        bool used[LAP_COLS + 1] = {false};
         for (unsigned j = 0; j <= cols; j++) {
             least[j] = INFINITY;
+            used[j] = false;
         }
         unsigned j0 = 0;
         match[0] = i;
@@ -204,26 +220,34 @@ static double assignment_cost(double (*a)[LAP_COLS], unsigned rows, unsigned col
     return sum;
 }
 
+/* Sum of the rows' cheapest entries, where a column x with times[x] == 0 is closed. */
+static double rows_minimum(const struct search *s, double (*cost)[PLACE_MAX_HOST_NODES], const unsigned *rows,
+                           unsigned num, const unsigned *times)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < num; i++) {
+        double least = INFINITY;
+        for (unsigned x = 0; x < s->p->h; x++) {
+            least = times[x] > 0 && cost[rows[i]][x] < least ? cost[rows[i]][x] : least;
+        }
+        sum += least;
+    }
+    return sum;
+}
+
 /*
- * Sum of the rows' cheapest entries, where a column x may serve times[x] rows. Where there is room enough the
- * assignment problem is solved; where columns would be too many, each row takes its own minimum.
+ * The same where a column x may serve times[x] rows only: an assignment problem, but where its columns would be too
+ * many.
  */
-static double rows_bound(struct search *s, const unsigned *rows, unsigned num, const unsigned *times)
+static double rows_bound(struct search *s, double (*cost)[PLACE_MAX_HOST_NODES], const unsigned *rows, unsigned num,
+                         const unsigned *times)
 {
     unsigned cols = 0;
     for (unsigned x = 0; x < s->p->h; x++) {
         cols += times[x] < num ? times[x] : num;
     }
-    double sum = 0;
     if (cols > LAP_COLS) {
-        for (unsigned i = 0; i < num; i++) {
-            double least = INFINITY;
-            for (unsigned x = 0; x < s->p->h; x++) {
-                least = times[x] > 0 && s->fit_cost[rows[i]][x] < least ? s->fit_cost[rows[i]][x] : least;
-            }
-            sum += least;
-        }
-        return sum;
+        return rows_minimum(s, cost, rows, num, times);
     }
     if (cols < num) {
         return INFINITY;
@@ -232,7 +256,7 @@ static double rows_bound(struct search *s, const unsigned *rows, unsigned num, c
     for (unsigned x = 0; x < s->p->h; x++) {
         for (unsigned t = 0; t < times[x] && t < num; t++, col++) {
             for (unsigned i = 0; i < num; i++) {
-                s->lap[i][col] = s->fit_cost[rows[i]][x];
+                s->lap[i][col] = cost[rows[i]][x];
             }
         }
     }
@@ -270,12 +294,7 @@ static unsigned most_fit(const struct search *s, unsigned x, const unsigned *ope
 static double row_value(const struct search *s, unsigned j, unsigned c, const unsigned *mem_times)
 {
     const struct solve_problem *p = s->p;
-    double sum = 0;
-    for (unsigned k = 0; k < p->n; k++) {
-        if (s->placed[k] && s->mem[k] >= 0) {
-            sum += p->traffic[j][k] * p->cost[c * p->h + (unsigned)s->mem[k]];
-        }
-    }
+    double sum = s->to_placed[j][c];
     unsigned near = 0, used = 0;
     for (unsigned q = 0; q < p->n; q++) {
         unsigned k = s->by_traffic[j][q];
@@ -295,7 +314,8 @@ static double row_value(const struct search *s, unsigned j, unsigned c, const un
     return sum;
 }
 
-static double open_bound(struct search *s)
+/* At least what the open parts cost; any value from `enough` on is as good as a larger one. */
+static double open_bound(struct search *s, double enough)
 {
     const struct solve_problem *p = s->p;
     unsigned cpus[SOLVE_NODES] = {0}, mems[SOLVE_NODES] = {0}, nc = 0, nm = 0;
@@ -315,25 +335,25 @@ static double open_bound(struct search *s)
     for (unsigned o = 0; o < nm; o++) {
         unsigned k = mems[o];
         for (unsigned x = 0; x < p->h; x++) {
-            double sum = mem_fits(s, k, x) ? 0 : INFINITY;
-            for (unsigned i = 0; i < p->n; i++) {
-                if (s->placed[i] && s->cpu[i] >= 0) {
-                    sum += p->traffic[i][k] * p->cost[(unsigned)s->cpu[i] * p->h + x];
-                }
-            }
-            s->fit_cost[k][x] = sum;
+            s->fit_cost[k][x] = mem_fits(s, k, x) ? s->from_placed[k][x] : INFINITY;
         }
-    }
-    double bound = rows_bound(s, mems, nm, mem_times);
-    if (isinf(bound)) {
-        return bound;
     }
     for (unsigned o = 0; o < nc; o++) {
         for (unsigned x = 0; x < p->h; x++) {
-            s->fit_cost[cpus[o]][x] = cpu_fits(s, cpus[o], x) ? row_value(s, cpus[o], x, mem_times) : INFINITY;
+            s->row_cost[cpus[o]][x] = cpu_fits(s, cpus[o], x) ? row_value(s, cpus[o], x, mem_times) : INFINITY;
         }
     }
-    return bound + rows_bound(s, cpus, nc, cpu_times);
+    /* From the cheap bound to the dear one; whoever asks is content as soon as `enough` is reached. */
+    double mem_part = rows_minimum(s, s->fit_cost, mems, nm, mem_times);
+    double cpu_part = rows_minimum(s, s->row_cost, cpus, nc, cpu_times);
+    if (mem_part + cpu_part >= enough) {
+        return mem_part + cpu_part;
+    }
+    mem_part = rows_bound(s, s->fit_cost, mems, nm, mem_times);
+    if (mem_part + cpu_part >= enough) {
+        return mem_part + cpu_part;
+    }
+    return mem_part + rows_bound(s, s->row_cost, cpus, nc, cpu_times);
 }
 
 static bool same_places(const struct solve_problem *p, const int16_t *c1, const int16_t *m1, const int16_t *c2,
@@ -443,7 +463,7 @@ static void branch(struct search *s, unsigned depth)
         }
         occupy(s, i, list[q].c, list[q].m, 1);
         s->known += list[q].added;
-        if (s->known + open_bound(s) < threshold(s) - 1e-9) {
+        if (s->known + open_bound(s, threshold(s) - 1e-9 - s->known) < threshold(s) - 1e-9) {
             branch(s, depth + 1);
         }
         s->known -= list[q].added;
@@ -528,7 +548,7 @@ double solve_root_bound(const struct solve_problem *p)
 {
     struct solve_result none = {0};
     struct search *s = search_new(p, &none);
-    double bound = open_bound(s);
+    double bound = open_bound(s, INFINITY);
     search_free(s);
     return bound;
 }

@@ -267,6 +267,7 @@ struct placement; /* a machine's plan, its registered threads and memory; functi
  */
 struct placement *placement_create(const struct machine_config *cfg, int rank, struct error *err);
 void placement_destroy(struct placement **p);
+/* The plan is valid until the next placement_set(); host and guest as long as the placement. */
 const struct plan *placement_get_plan(const struct placement *p);
 const struct host_shape *placement_get_host(const struct placement *p);
 const struct guest_shape *placement_get_guest(const struct placement *p);
