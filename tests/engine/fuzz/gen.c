@@ -298,15 +298,18 @@ static void random_atomic(struct stream *s, enum op op)
     bool sc = op == OP_SC_W || op == OP_SC_D;
     unsigned size = rows[op].match >> 12 & 1 ? 8 : 4;
     unsigned rs2 = rows[op].fmt == FMT_LR ? 0 : any_rs(s), aqrl = pick(s, 4) << 25;
-    if (sc && chance(s, 80)) {
-        /* A pair, mostly one that succeeds. */
+    if (sc) {
+        /* A pair, mostly one that succeeds. Whether it does when the widths differ is left open. */
         aligned_address(s, size, false);
         emit(s, enc_r(size == 4 ? OP_LR_W : OP_LR_D, any_rd(s), s->tmp, 0) | pick(s, 4) << 25);
         for (unsigned n = pick(s, 3); n; n--) {
             emit(s, enc_i(OP_ADDI, any_rd(s), any_rs(s), (int)pick(s, 4096) - 2048));
         }
+        if (chance(s, 15)) {
+            emit(s, enc_i(OP_ADDI, s->tmp, s->tmp, 8));
+        }
     } else {
-        aligned_address(s, size, !sc);
+        aligned_address(s, size, true);
     }
     emit(s, enc_r(op, any_rd(s), s->tmp, rs2) | aqrl);
 }
@@ -722,7 +725,11 @@ static void fill_slot(struct stream *s, struct part *p)
 
 static void loop_open(struct stream *s, struct part *p, unsigned n)
 {
-    emit(s, enc_i(OP_ADDI, s->count[n], 0, (int)(2 + pick(s, n ? 12 : 24))));
+    unsigned times = 2 + pick(s, n ? 12 : 24);
+    if (n == 0 && chance(s, 3)) {
+        times = 300 + pick(s, 1700); /* long enough for whatever an engine does for hot code */
+    }
+    emit(s, enc_i(OP_ADDI, s->count[n], 0, (int)times));
     p->loop_head[n] = s->num_groups + 1;
     p->loop_end[n] = s->num_groups + 4 + pick(s, n ? 8 : 24);
 }
