@@ -26,7 +26,7 @@ enum {
     CODE_UNIT_ROOM = 40 << 10, /* a unit is not begun with less room than this left in the chunk */
     CODE_REGIONS = 8,
     SLOT_CHUNKS = 32, /* 64 offsets of 2 bytes each */
-    FETCH_CACHE_SIZE = 256,
+    FETCH_CACHE_SIZE = 1024,
 };
 
 struct code_slots {
