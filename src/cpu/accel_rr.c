@@ -74,6 +74,9 @@ static void run(struct round_robin *rr, struct cpu *cpu)
     enum cpu_exit why = thread_exec(rr->t, cpu, quantum);
     uint64_t used = cpu_instret(cpu) - start;
     s->slice_cpu = NULL;
+    if (why == CPU_EXIT_QUANTUM && used < quantum) {
+        used = quantum; /* a loop of traps retires nothing, and takes its time all the same */
+    }
     if (s->icount) {
         uint64_t ns = atomic_load_explicit(&s->icount_ns, memory_order_relaxed);
         atomic_store_explicit(&s->icount_ns, ns + (used << s->icount_shift), memory_order_relaxed);

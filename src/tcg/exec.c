@@ -252,7 +252,12 @@ static enum tcg_exit run_code(struct cpu *cpu)
             uint64_t evictions = cc->evictions;
             enum found f = find_code(cpu, &code, &page);
             if (f != FOUND_CODE) {
-                return f == FOUND_FAULT ? TCG_EXIT_EVENT : TCG_EXIT_INTERP;
+                if (f == FOUND_INTERP) {
+                    return TCG_EXIT_INTERP;
+                }
+                cpu->budget--; /* not retired, but a loop of traps is to use up its slice */
+                cpu->icount_end--;
+                return TCG_EXIT_EVENT;
             }
             if (site && !log_on(TRACING) && evictions == cc->evictions) { /* else the site itself may be gone */
                 link_jump(cpu, site, code, page);
@@ -303,62 +308,69 @@ static enum tcg_exit sample(struct cpu *cpu)
     return r;
 }
 
+/* Runs guest code until something happens. `exact`: not an instruction less than the budget. */
+static enum tcg_exit run_slice(struct cpu *cpu, bool translated, bool exact)
+{
+    enum tcg_exit r = translated ? run_code(cpu) : interpret(cpu, UINT64_MAX);
+    if (r == TCG_EXIT_INTERP) {
+        r = tcg_exit_of(interp_step(cpu));
+    } else if (r == TCG_EXIT_BUDGET && cpu->budget > 0) {
+        /* The next block is longer than what is left. */
+        if (exact) {
+            r = interpret(cpu, UINT64_MAX);
+        }
+        if (r == TCG_EXIT_BUDGET) {
+            slice_set(cpu, 0);
+        }
+    }
+    return r;
+}
+
+/* Whether a request or an interrupt may be waiting; the timer is looked at when a slice ends. */
+static bool wants_attention(struct cpu *cpu)
+{
+    uint64_t lines = atomic_load_explicit(&cpu->mip, memory_order_relaxed) | cpu->mvip;
+    return (lines & cpu->mie) != 0 || atomic_load_explicit(&cpu->exit_request, memory_order_relaxed);
+}
+
 static enum cpu_exit run(struct cpu *cpu, uint64_t quantum)
 {
-    const struct machine_config *cfg = cpu->machine->cfg;
-    bool t1 = codecache_of(cpu->machine) != NULL;
+    bool translated = codecache_of(cpu->machine) != NULL;
+    bool samples = translated && cpu->machine->cfg->access_matrix == ACCESS_MATRIX_SAMPLED;
     uint64_t limit = quantum ? cpu_instret(cpu) + quantum : UINT64_MAX;
     unsigned slices = 0;
-    bool look = true; /* interrupts and requests: at a slice's end and after anything that may have enabled one */
     slice_set(cpu, 0);
-    for (;;) {
+    for (bool look = true;; look = cpu->budget <= 0 || wants_attention(cpu)) {
         if (look) {
             if (atomic_load_explicit(&cpu->exit_request, memory_order_acquire)) {
                 return CPU_EXIT_REQUEST;
             }
             cpu_take_interrupt(cpu);
         }
-        enum tcg_exit r;
+        enum tcg_exit r = TCG_EXIT_BUDGET;
         if (cpu->budget <= 0) {
-            if (!slice_begin(cpu, limit)) {
+            /* Traps do not retire: a loop of them ends by the number of slices. */
+            if ((quantum && slices > quantum / SLICE + 8) || !slice_begin(cpu, limit)) {
                 return CPU_EXIT_QUANTUM;
             }
-            if (cfg->access_matrix == ACCESS_MATRIX_SAMPLED && t1 && ++slices % SAMPLE_EVERY == 0 &&
-                (r = sample(cpu)) != TCG_EXIT_BUDGET) {
-                goto event;
+            if (++slices % SAMPLE_EVERY == 0 && samples) {
+                r = sample(cpu);
             }
         }
-        r = t1 ? run_code(cpu) : interpret(cpu, UINT64_MAX);
-        if (r == TCG_EXIT_BUDGET && t1 && cpu->budget > 0) {
-            /* The next block is longer than what is left; the rest of a quantum would otherwise never be run. */
-            r = quantum ? interpret(cpu, UINT64_MAX) : TCG_EXIT_BUDGET;
-            if (r == TCG_EXIT_BUDGET) {
-                slice_set(cpu, 0);
-            }
+        if (r == TCG_EXIT_BUDGET) {
+            r = run_slice(cpu, translated, quantum != 0);
         }
-        if (r == TCG_EXIT_INTERP) {
-            r = tcg_exit_of(interp_step(cpu));
-        }
-    event:
-        look = true;
-        switch (r) {
-        case TCG_EXIT_WFI:
+        if (r == TCG_EXIT_WFI) {
             return CPU_EXIT_WFI;
-        case TCG_EXIT_YIELD:
+        }
+        if (r == TCG_EXIT_YIELD) {
             return CPU_EXIT_YIELD;
-        case TCG_EXIT_FENCE_I:
+        }
+        if (r == TCG_EXIT_FENCE_I) {
             tcg_fence_i(cpu);
-            look = false;
-            break;
-        case TCG_EXIT_EVENT:
-            if (atomic_load_explicit(&cpu->hart_state, memory_order_relaxed) != HART_STARTED) {
-                return CPU_EXIT_HALTED;
-            }
-            look = ((atomic_load_explicit(&cpu->mip, memory_order_relaxed) | cpu->mvip) & cpu->mie) != 0 ||
-                   atomic_load_explicit(&cpu->exit_request, memory_order_relaxed);
-            break;
-        default:
-            break;
+        }
+        if (atomic_load_explicit(&cpu->hart_state, memory_order_relaxed) != HART_STARTED) {
+            return CPU_EXIT_HALTED;
         }
     }
 }
