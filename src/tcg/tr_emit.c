@@ -42,6 +42,10 @@ int tr_src(struct tr *t, unsigned r, int tmp)
     if (t->reg[r] >= 0) {
         return t->reg[r];
     }
+    if (t->rax_at == t->e.p && t->rax_reg == r) {
+        x64_mov(&t->e, tmp, RAX);
+        return tmp;
+    }
     x64_load(&t->e, tmp, cpu_mem(X_DISP(r)));
     return tmp;
 }
@@ -72,6 +76,15 @@ void tr_put(struct tr *t, unsigned rd, int reg)
         x64_mov(&t->e, t->reg[rd], reg);
     } else {
         x64_store(&t->e, cpu_mem(X_DISP(rd)), reg);
+    }
+}
+
+void tr_put_near(struct tr *t, unsigned rd, int reg)
+{
+    tr_put(t, rd, reg);
+    if (rd && reg == RAX && t->reg[rd] < 0) {
+        t->rax_reg = (uint8_t)rd;
+        t->rax_at = t->e.p;
     }
 }
 

@@ -13,6 +13,8 @@ static void alu_guest(struct tr *t, bool w, enum x64_alu op, int dst, unsigned r
         x64_alu_imm(&t->e, w, op, dst, 0);
     } else if (t->reg[rs] >= 0) {
         x64_alu(&t->e, w, op, dst, t->reg[rs]);
+    } else if (t->rax_at == t->e.p && t->rax_reg == rs) {
+        x64_alu(&t->e, w, op, dst, RAX);
     } else {
         x64_alu_rm(&t->e, w, op, dst, x_mem(rs));
     }
@@ -47,7 +49,7 @@ static void alu3(struct tr *t, enum x64_alu op, bool commutes)
     }
     if (b == 0 && op != ALU_AND) {
         int s = tr_src(t, a, RAX);
-        tr_put(t, rd, s);
+        tr_put_near(t, rd, s);
         return;
     }
     if (commutes && rd == b && rd != a) {
@@ -80,7 +82,7 @@ static void alu3(struct tr *t, enum x64_alu op, bool commutes)
     }
     get(t, d, a);
     alu_guest(t, true, op, d, b);
-    tr_put(t, rd, d);
+    tr_put_near(t, rd, d);
     note_flags(t, rd);
 }
 
@@ -115,12 +117,12 @@ static void alu_imm3(struct tr *t, enum x64_alu op)
             x64_unary(e, true, 2, d);
         } else if (op != ALU_ADD || in->imm) {
             x64_alu_imm(e, true, op, d, in->imm);
-            tr_put(t, rd, d);
+            tr_put_near(t, rd, d);
             note_flags(t, rd);
             return;
         }
     }
-    tr_put(t, rd, d);
+    tr_put_near(t, rd, d);
 }
 
 /* addw, subw, addiw. */
@@ -138,7 +140,7 @@ static void alu_word(struct tr *t, enum x64_alu op, bool imm)
         } else {
             x64_movsxd(e, d, tr_src(t, in->rs1, RAX));
         }
-        tr_put(t, in->rd, d);
+        tr_put_near(t, in->rd, d);
         return;
     }
     if (imm) {
@@ -155,7 +157,7 @@ static void alu_word(struct tr *t, enum x64_alu op, bool imm)
         alu_guest(t, false, op, RAX, in->rs2);
         x64_movsxd(e, d, RAX);
     }
-    tr_put(t, in->rd, d);
+    tr_put_near(t, in->rd, d);
 }
 
 /* slli rd, rs, a; srli rd, rd, b with a >= 32: the low 64 - a bits of rs, zero-extended, at bit a - b. */
@@ -177,7 +179,7 @@ static bool zero_extend(struct tr *t)
     if (up) {
         x64_shift_imm(e, true, SH_SHL, d, up);
     }
-    tr_put(t, in->rd, d);
+    tr_put_near(t, in->rd, d);
     tr_take(t);
     return true;
 }
@@ -191,7 +193,11 @@ static void shift_imm(struct tr *t, enum x64_shift op, bool word)
     }
     int d = tr_dst(t, in->rd, RAX);
     if (word && op == SH_SHR && in->imm) { /* the sign bit is clear already */
-        x64_mov32(e, d, tr_src(t, in->rs1, RAX));
+        if (in->rs1 && t->reg[in->rs1] < 0 && t->rax_at != e->p) {
+            x64_load32(e, d, x_mem(in->rs1));
+        } else {
+            x64_mov32(e, d, tr_src(t, in->rs1, RAX));
+        }
         x64_shift_imm(e, false, op, d, (unsigned)in->imm);
     } else if (word) {
         int s = tr_src(t, in->rs1, RAX);
@@ -209,7 +215,7 @@ static void shift_imm(struct tr *t, enum x64_shift op, bool word)
             x64_shift_imm(e, true, op, d, (unsigned)in->imm);
         }
     }
-    tr_put(t, in->rd, d);
+    tr_put_near(t, in->rd, d);
 }
 
 /* Variable shifts; pp as in x64_shiftx. The hardware masks the count as RISC-V does. */
@@ -226,7 +232,7 @@ static void shift_reg(struct tr *t, unsigned pp, bool word)
         d = tr_dst(t, in->rd, RAX);
         x64_movsxd(&t->e, d, RAX);
     }
-    tr_put(t, in->rd, d);
+    tr_put_near(t, in->rd, d);
 }
 
 static void set_less(struct tr *t, enum x64_cc cc, bool imm)
@@ -255,7 +261,7 @@ static void set_less(struct tr *t, enum x64_cc cc, bool imm)
     x64_setcc(e, cc, RAX);
     int d = tr_dst(t, in->rd, RAX);
     x64_movzx8(e, d, RAX);
-    tr_put(t, in->rd, d);
+    tr_put_near(t, in->rd, d);
 }
 
 static void mul(struct tr *t, bool word)
@@ -274,7 +280,7 @@ static void mul(struct tr *t, bool word)
     if (word) {
         x64_movsxd(e, RAX, RAX);
     }
-    tr_put(t, in->rd, RAX);
+    tr_put_near(t, in->rd, RAX);
 }
 
 static void mul_high(struct tr *t)
@@ -295,7 +301,7 @@ static void mul_high(struct tr *t)
         x64_alu(e, true, ALU_AND, RAX, b);
         x64_alu(e, true, ALU_SUB, RDX, RAX);
     }
-    tr_put(t, in->rd, RDX);
+    tr_put_near(t, in->rd, RDX);
 }
 
 /* Division: the host traps where RISC-V defines a result (x / 0; most negative / -1), so those are tested for. */
@@ -351,7 +357,7 @@ static void divide(struct tr *t)
     if (word) {
         x64_movsxd(e, RAX, RAX);
     }
-    tr_put(t, in->rd, RAX);
+    tr_put_near(t, in->rd, RAX);
 }
 
 /* lui, with the addi or addiw that completes the constant. */

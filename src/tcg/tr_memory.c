@@ -64,7 +64,7 @@ static void load(struct tr *t, enum mem_kind kind)
     }
     c->value = (uint8_t)d;
     c->back = e->p;
-    tr_put(t, in->rd, d);
+    tr_put_near(t, in->rd, d);
 }
 
 /* log2size: 0..3 */

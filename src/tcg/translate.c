@@ -69,7 +69,7 @@ static void block_begin(struct tr *t, unsigned max)
     t->index = 0;
     t->fp_checked = false;
     t->boxed = 0;
-    t->flags_at = NULL;
+    t->flags_at = t->rax_at = NULL;
     t->bb_cold = t->num_cold;
     t->bb_off = t->off;
     struct borrow *b = &t->borrow[t->num_entries];

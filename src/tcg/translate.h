@@ -106,6 +106,8 @@ struct tr {
     unsigned dec_n, at;
     int8_t reg[32]; /* host_reg, as it is in this block */
     struct borrow borrow[TR_MAX_INSNS + 1];
+    uint8_t *rax_at; /* while e.p is this, rax holds guest register rax_reg, which lives in memory */
+    uint8_t rax_reg;
     uint8_t *flags_at; /* while e.p is this, the host flags tell sign and zero of guest register flags_reg */
     uint8_t flags_reg;
     uint8_t *inner;                           /* where a jump back to the own start goes: behind the borrowing */
@@ -149,6 +151,8 @@ int tr_src(struct tr *t, unsigned r, int tmp);
 int tr_dst(const struct tr *t, unsigned rd, int tmp);
 /* Ends a computation begun with tr_dst. */
 void tr_put(struct tr *t, unsigned rd, int reg);
+/* As tr_put, where no cold path comes back behind it: the next instruction may find the value still in rax. */
+void tr_put_near(struct tr *t, unsigned rd, int reg);
 /* The instruction behind `in` in this block, or NULL; tr_take makes it `in` (two were done in one). */
 const struct insn *tr_peek(const struct tr *t);
 void tr_take(struct tr *t);
