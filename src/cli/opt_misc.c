@@ -181,7 +181,7 @@ bool finish_files(struct parse *p, struct error *err)
         const char *path = (const char *)c + o->offset;
         char option[64];
         snprintf(option, sizeof(option), "%s%s", o->own ? "--" : "-", o->name);
-        if (o->check == FILE_ANY || !*path) {
+        if (o->check == FILE_ANY || !*path || (o->check == FILE_READ && c->rank > 0)) { /* rank 0 alone reads */
             continue;
         }
         if (!(o->check == FILE_READ ? check_read : check_write)(option, path, err)) {
