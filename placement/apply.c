@@ -93,6 +93,14 @@ int memory_policy_apply(const struct host_shape *host, const struct plan_node *n
     }
 }
 
+int memory_thp_apply(void *addr, size_t len, int thp)
+{
+    if (thp < 0) {
+        return 0;
+    }
+    return madvise(addr, len, thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0 ? 0 : errno;
+}
+
 int thread_affinity_apply(pid_t tid, const struct bitmap *pus)
 {
     unsigned long mask[MASK_WORDS];

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static const char *const statements_help =
-    "vcpu N CPUS, node N POLICY NODES, emulator CPUS, iothread N CPUS, default POLICY";
+    "vcpu N CPUS, node N POLICY NODES, node N thp on|off, emulator CPUS, iothread N CPUS, default POLICY";
 
 static int policy_by_name(const char *name)
 {
@@ -49,9 +49,10 @@ static bool option_parse(struct place_options *opt, const char *key, const char 
     struct {
         const char *key;
         bool *out;
-    } flag[] = {{"smt", &opt->smt}, {"overcommit", &opt->overcommit}, {"distinct", &opt->distinct}};
+    } flag[] = {{"smt", &opt->smt}, {"overcommit", &opt->overcommit}, {"distinct", &opt->distinct}, {"thp", &opt->thp}};
     for (unsigned i = 0; i < sizeof(flag) / sizeof(flag[0]); i++) {
         if (strcmp(key, flag[i].key) == 0) {
+            opt->has_thp = opt->has_thp || flag[i].out == &opt->thp;
             return on_off(value, flag[i].out) ||
                    error_set(err, "--place: %s=%s is neither on nor off; write %s=on or %s=off", key, value, key, key);
         }
@@ -59,7 +60,7 @@ static bool option_parse(struct place_options *opt, const char *key, const char 
     return error_set(
         err,
         "--place: option %s is not known; the options are bind=core|pu|node, smt=on|off, overcommit=on|off, "
-        "distinct=on|off and search=exact|heuristic",
+        "distinct=on|off, thp=on|off and search=exact|heuristic",
         key);
 }
 
@@ -150,6 +151,22 @@ static bool emulator_statement(const struct statement *s, char **word)
     return cpus_parse(s, word[1], &s->opt->explicit_->emulator);
 }
 
+/* "node 0-1 thp on": beside a memory policy, not instead of one. */
+static bool node_thp_statement(const struct statement *s, const struct bitmap *which, const char *value)
+{
+    bool on;
+    if (value == NULL || !on_off(value, &on)) {
+        return error_set(s->err, "%s, statement %u: thp \"%s\" is neither on nor off; write node 0 thp on", s->where,
+                         s->line, value != NULL ? value : "");
+    }
+    bitmap_for_each(n, which)
+    {
+        s->opt->explicit_->has_thp[n] = true;
+        s->opt->explicit_->thp[n] = on;
+    }
+    return true;
+}
+
 static bool node_statement(const struct statement *s, char **word)
 {
     static const struct {
@@ -164,6 +181,9 @@ static bool node_statement(const struct statement *s, char **word)
     struct bitmap which, nodes = {0};
     if (!numbers_parse(s, "guest node", word[1], WEFT_MAX_NODES, &which)) {
         return false;
+    }
+    if (word[2] != NULL && strcmp(word[2], "thp") == 0) {
+        return node_thp_statement(s, &which, word[3]);
     }
     for (unsigned k = 0; k < sizeof(known) / sizeof(known[0]); k++) {
         if (word[2] == NULL || strcmp(word[2], known[k].name) != 0) {
@@ -182,8 +202,8 @@ static bool node_statement(const struct statement *s, char **word)
     }
     return error_set(
         s->err,
-        "%s, statement %u: memory policy \"%s\" is not known; use bind, preferred, interleave, restrictive or "
-        "default",
+        "%s, statement %u: memory policy \"%s\" is not known; use bind, preferred, interleave, restrictive, "
+        "default, or thp on|off",
         s->where, s->line, word[2] != NULL ? word[2] : "");
 }
 
@@ -296,6 +316,10 @@ static bool plan_json_parse(struct place_options *opt, const char *text, const c
     {
         const char *policy = json_string_value(json_object_get(entry, "policy"));
         const char *nodes = json_string_value(json_object_get(entry, "host_nodes"));
+        const char *thp = json_string_value(json_object_get(entry, "thp"));
+        if (thp != NULL && strcmp(thp, "host") != 0) {
+            fprintf(out, "node %d thp %s\n", (int)json_integer_value(json_object_get(entry, "guest_node")), thp);
+        }
         if (policy != NULL && nodes != NULL && nodes[0] != 0) {
             fprintf(out, "node %d %s %s\n", (int)json_integer_value(json_object_get(entry, "guest_node")), policy,
                     nodes);

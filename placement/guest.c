@@ -142,3 +142,21 @@ bool guest_traffic_load(struct guest_shape *g, const char *path, struct error *e
     traffic_normalise(g);
     return true;
 }
+
+bool guest_thp_from_options(struct guest_shape *g, const struct place_options *opt, struct error *err)
+{
+    for (unsigned i = 0; i < WEFT_MAX_NODES; i++) {
+        bool named = opt->explicit_ != NULL && opt->explicit_->has_thp[i];
+        if (named && (i >= g->num_nodes || g->node[i].page_size > 0)) {
+            return error_set(err,
+                             i >= g->num_nodes ? "--place: node %u thp %s: the guest has no such node; leave it out"
+                                               : "--place: node %u thp %s: this node's backend has hugepages of its "
+                                                 "own, which transparent ones do not go with; leave one of them out",
+                             i, opt->explicit_->thp[i] ? "on" : "off");
+        }
+        if (i < g->num_nodes && g->node[i].page_size == 0) {
+            g->node[i].thp = named ? opt->explicit_->thp[i] : opt->has_thp ? opt->thp : -1;
+        }
+    }
+    return true;
+}

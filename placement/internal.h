@@ -128,6 +128,8 @@ struct placement {
 /* apply.c: all return 0 or an errno. */
 int memory_policy_apply(const struct host_shape *host, const struct plan_node *n, void *addr, size_t len,
                         uint64_t page_size);
+/* thp: 1 on, 0 off, -1 as the host has it. */
+int memory_thp_apply(void *addr, size_t len, int thp);
 int thread_affinity_apply(pid_t tid, const struct bitmap *pus);
 int thread_affinity_read(pid_t tid, struct bitmap *pus);
 void host_nodes_to_os(const struct host_shape *host, const struct bitmap *nodes, struct bitmap *os);

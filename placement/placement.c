@@ -37,6 +37,21 @@ static bool told_hugepages_check(const struct host_shape *host, const struct gue
     return true;
 }
 
+/* thp=on is a wish that a host can have switched off for all processes. */
+static void thp_host_check(const struct guest_shape *guest)
+{
+    char text[128];
+    bool wanted = false;
+    for (unsigned i = 0; i < guest->num_nodes; i++) {
+        wanted = wanted || guest->node[i].thp == 1;
+    }
+    if (wanted && sysfs_text_read("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text)) > 0 &&
+        strstr(text, "[never]") != NULL) {
+        log_warn("--place: thp=on has no effect, because this host has transparent hugepages switched off; write "
+                 "madvise to /sys/kernel/mm/transparent_hugepage/enabled");
+    }
+}
+
 static void capabilities_find(struct placement *p)
 {
     struct bitmap now;
@@ -67,7 +82,8 @@ struct placement *placement_create(const struct machine_config *cfg, int rank, s
                   "would bind nothing; unset it, or use `weft plan` for machines that are not here");
     } else if (p->host != NULL) {
         guest_shape_from_config(&p->guest, cfg, rank);
-        if (told_hugepages_check(p->host, &p->guest, err)) {
+        if (guest_thp_from_options(&p->guest, &opt, err) && told_hugepages_check(p->host, &p->guest, err)) {
+            thp_host_check(&p->guest);
             p->plan = placement_plan(p->host, &p->guest, &opt, err);
         }
     }
@@ -263,8 +279,10 @@ bool placement_bind_memory(struct placement *p, unsigned node, void *addr, size_
     uint64_t page = p->guest.node[node].page_size > 0 ? p->guest.node[node].page_size : (uint64_t)sysconf(_SC_PAGESIZE);
     const struct plan_node *n = &p->plan->node[node];
     bool bound = n->policy != PMEM_DEFAULT && bitmap_count(&n->host_nodes) > 0;
-    if (p->guest.node[node].thp >= 0) {
-        madvise(addr, len, p->guest.node[node].thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    int thp = memory_thp_apply(addr, len, p->guest.node[node].thp);
+    if (thp != 0) {
+        log_warn("memory of guest node %u: transparent hugepages cannot be set: %s; this kernel may lack them", node,
+                 strerror(thp));
     }
     int e = bound ? memory_policy_apply(p->host, n, addr, len, page) : 0;
     range_register(p, node, addr, len, page, bound);

@@ -68,6 +68,7 @@ static bool apply_all(struct placement *p, placement_progress_fn *progress, void
         uint64_t before = walk.moved_pages;
         enum place_call call = CALL_MBIND;
         int e = memory_policy_apply(p->host, node, ranges[i].addr, ranges[i].len, ranges[i].page_size);
+        memory_thp_apply(ranges[i].addr, ranges[i].len, p->guest.node[ranges[i].node].thp);
         if (e == 0) {
             call = CALL_MOVE_PAGES;
             e = memory_migrate(p->host, &ranges[i], node, &walk);
@@ -100,6 +101,9 @@ static bool apply_all(struct placement *p, placement_progress_fn *progress, void
 /* [place_lock] */
 static bool plan_replace(struct placement *p, const struct place_options *opt, struct error *err)
 {
+    if (!guest_thp_from_options(&p->guest, opt, err)) {
+        return false;
+    }
     free_memory_refresh(p);
     struct plan *plan = placement_plan(p->host, &p->guest, opt, err);
     if (plan == NULL) {

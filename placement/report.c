@@ -64,6 +64,11 @@ static void head_print(FILE *out, const struct host_shape *h, const struct plan 
     fputc('\n', out);
 }
 
+static const char *thp_text(int thp)
+{
+    return thp < 0 ? "" : thp > 0 ? "  THP on" : "  THP off";
+}
+
 static void nodes_print(FILE *out, const struct host_shape *h, const struct guest_shape *g, const struct plan *plan)
 {
     char a[64], b[64], c[128], d[256];
@@ -75,12 +80,13 @@ static void nodes_print(FILE *out, const struct host_shape *h, const struct gues
         char many[140];
         snprintf(many, sizeof(many), "P#%s", list_fit(&os, c, sizeof(c), 9));
         bool one = bitmap_count(&os) == 1 || n->policy == PMEM_DEFAULT;
-        fprintf(out, "%-5u %-9s %-11s %-11s %-10s %s%s\n", i, size_text(g->node[i].mem, a, sizeof(a)),
+        fprintf(out, "%-5u %-9s %-11s %-11s %-10s %s%s%s\n", i, size_text(g->node[i].mem, a, sizeof(a)),
                 n->policy == PMEM_DEFAULT ? "any"
                 : one ? node_label(h, n->mem_node >= 0 ? n->mem_node : bitmap_next(&n->host_nodes, 0), b, sizeof(b))
                       : many,
                 node_label(h, n->cpu_node, d, sizeof(d)), place_mem_policy_name(n->policy),
-                list_fit(&g->node[i].cpus, c, sizeof(c), 24), n->overcommitted ? "  OVERCOMMITTED" : "");
+                list_fit(&g->node[i].cpus, c, sizeof(c), 24), thp_text(g->node[i].thp),
+                n->overcommitted ? "  OVERCOMMITTED" : "");
     }
 }
 

@@ -174,17 +174,19 @@ struct place_explicit {
     struct bitmap mem[WEFT_MAX_NODES];
     enum place_mem_policy mem_policy[WEFT_MAX_NODES];
     bool has_mem[WEFT_MAX_NODES];
+    bool has_thp[WEFT_MAX_NODES], thp[WEFT_MAX_NODES]; /* transparent hugepages */
 };
 
 struct place_options {
     enum place_policy policy;
     enum place_policy base_policy; /* PLACE_EXPLICIT: for what no statement names */
     enum place_grain grain;
-    bool smt;        /* use SMT siblings although cores are left */
-    bool overcommit; /* more threads than PUs, or more memory than a node has, is all right */
-    bool distinct;   /* match: guest nodes go to host nodes of their own while there are enough */
-    bool heuristic;  /* match: never exact */
-    double seconds;  /* match: time after which the exact search gives up; counted in steps, 0 = the default */
+    bool smt;          /* use SMT siblings although cores are left */
+    bool overcommit;   /* more threads than PUs, or more memory than a node has, is all right */
+    bool has_thp, thp; /* transparent hugepages on or off for all nodes without hugepages of their own */
+    bool distinct;     /* match: guest nodes go to host nodes of their own while there are enough */
+    bool heuristic;    /* match: never exact */
+    double seconds;    /* match: time after which the exact search gives up; counted in steps, 0 = the default */
     struct place_explicit *explicit_; /* PLACE_EXPLICIT only; owned */
 };
 
@@ -197,6 +199,8 @@ struct place_options {
  */
 bool place_options_parse(struct place_options *opt, const char *text, struct error *err);
 void place_options_fini(struct place_options *opt);
+/* Sets guest->node[].thp from thp=on|off and "node N thp on|off"; false with a sentence where that cannot be. Pure. */
+bool guest_thp_from_options(struct guest_shape *guest, const struct place_options *opt, struct error *err);
 
 struct plan_thread {
     enum place_thread_kind kind;

@@ -12,6 +12,9 @@ static const struct {
     {"match,bind=socket", "bind=socket is not known"},
     {"match,smt=yes", "smt=yes is neither on nor off"},
     {"match,overcommit", "option overcommit has no value"},
+    {"match,thp=always", "thp=always is neither on nor off"},
+    {"node 0 thp", "thp \"\" is neither on nor off"},
+    {"node 0 thp maybe", "thp \"maybe\" is neither on nor off"},
     {"spread,color=red", "option color is not known"},
     {"match,search=fast", "search=fast is not known"},
     {"/nonexistent/place.txt", "neither a policy"},
@@ -67,6 +70,33 @@ START_TEST(good)
 }
 END_TEST
 
+START_TEST(transparent_hugepages)
+{
+    static struct guest_shape guest;
+    struct place_options opt;
+    struct error err = {0};
+    memset(&guest, 0, sizeof(guest));
+    guest.num_nodes = 3;
+    guest.node[2].page_size = 2 << 20;
+    guest.node[2].thp = -1;
+    ck_assert(place_options_parse(&opt, "pack", &err) && guest_thp_from_options(&guest, &opt, &err));
+    ck_assert_int_eq(guest.node[0].thp, -1);
+    ck_assert(place_options_parse(&opt, "match,thp=on", &err) && guest_thp_from_options(&guest, &opt, &err));
+    ck_assert(guest.node[0].thp == 1 && guest.node[1].thp == 1 && guest.node[2].thp == -1);
+    ck_assert(place_options_parse(&opt, "node 1 thp off; node 1 bind 0; default pack,thp=on", &err));
+    ck_assert(opt.explicit_->has_mem[1] && guest_thp_from_options(&guest, &opt, &err));
+    ck_assert(guest.node[0].thp == 1 && guest.node[1].thp == 0);
+    place_options_fini(&opt);
+    ck_assert(place_options_parse(&opt, "node 2 thp on", &err) && !guest_thp_from_options(&guest, &opt, &err));
+    ck_assert_msg(strstr(err.text, "node 2 thp on: this node's backend has hugepages") != NULL, "%s", err.text);
+    place_options_fini(&opt);
+    memset(&err, 0, sizeof(err));
+    ck_assert(place_options_parse(&opt, "node 3 thp on", &err) && !guest_thp_from_options(&guest, &opt, &err));
+    ck_assert_msg(strstr(err.text, "no such node") != NULL, "%s", err.text);
+    place_options_fini(&opt);
+}
+END_TEST
+
 static bool traffic_load(const char *json, struct error *err)
 {
     static struct guest_shape guest;
@@ -109,6 +139,7 @@ int main(void)
     TCase *t = tcase_create("options");
     tcase_add_loop_test(t, mistake, 0, sizeof(mistakes) / sizeof(mistakes[0]));
     tcase_add_test(t, good);
+    tcase_add_test(t, transparent_hugepages);
     tcase_add_test(t, traffic);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
