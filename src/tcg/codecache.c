@@ -130,6 +130,11 @@ static void retire(struct codecache *cc, struct machine *m, struct code_page *p)
     }
     size_t i = (p->gpa - m->ram.base) >> GUEST_PAGE_BITS;
     atomic_store(&cc->by_page[i], NULL);
+    /* A hart outside guest code counts as one that has served a request to drop its write rights, and will when it goes
+     * on; but then it looks for PAGE_CODE. Whoever translates the page next is to ask again. */
+    if (m->num_cpus > 1) {
+        atomic_fetch_or(&m->ram.page_flags[i], PAGE_WRITER);
+    }
     atomic_fetch_and(&m->ram.page_flags[i], (uint8_t) ~(PAGE_CODE | PAGE_CODE_DIRTY));
     push(&cc->retired, &cc->num_retired, &cc->cap_retired, p);
     atomic_fetch_sub(&cc->num_pages, 1);
