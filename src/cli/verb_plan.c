@@ -149,8 +149,7 @@ static bool plan_make(const struct plan_request *r, const struct machine_config 
     for (unsigned i = 0; i < r->iothreads; i++) {
         snprintf(guest->iothread_name[i], sizeof(guest->iothread_name[i]), "%u", i);
     }
-    bool ok =
-        guest_thp_from_options(guest, &opt, err) && (r->traffic == NULL || guest_traffic_load(guest, r->traffic, err));
+    bool ok = r->traffic == NULL || guest_traffic_load(guest, r->traffic, err);
     if (ok && place_options_parse(&opt, cfg->place[0] != 0 ? cfg->place : "match", err)) {
         host = guest_thp_from_options(guest, &opt, err) ? host_shape_load(r->host, r->num_hosts, err) : NULL;
         plan = host != NULL ? placement_plan(host, guest, &opt, err) : NULL;
