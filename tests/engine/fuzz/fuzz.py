@@ -95,7 +95,8 @@ class Fuzz:
         weft = [opts.weft, "run"]
         self.reference = Engine("interp", weft + ["-accel", "tcg,tier=interp"], opts.harts)
         self.others = [Engine("t1", weft + ["-accel", "tcg,tier=t1"], opts.harts),
-                       Engine("t1-single", weft + ["-accel", "tcg,tier=t1,thread=single"], opts.harts)]
+                       Engine("t1-single", weft + ["-accel", "tcg,tier=t1,thread=single"], opts.harts),
+                       Engine("t1-small", weft + ["-accel", "tcg,tier=t1,tb-size=1"], opts.harts)]
         if opts.qemu:
             cpu, self.ext, self.old = qemu_cpu(opts.qemu, print)
             self.others.append(Engine("qemu", [opts.qemu, "-cpu", cpu], opts.harts, "qemu"))
@@ -255,7 +256,7 @@ def options():
     p.add_argument("--insns", type=int, default=10_000_000, help="random instructions to execute on each engine")
     p.add_argument("--time", type=float, help="run seed after seed for so many seconds")
     p.add_argument("--iteration", type=int, help="only this one of the seed")
-    p.add_argument("--engines", help="a list of t1, t1-single, qemu")
+    p.add_argument("--engines", help="a list of t1, t1-single, t1-small (a code cache of 1 MiB), qemu")
     p.add_argument("--groups", type=int, default=150, help="size of a stream")
     p.add_argument("--harts", type=int, default=2, help="harts that run streams at once")
     p.add_argument("--mode", type=int, help="0 M, 1 S-Sv39, 2 U-Sv39, 3 S-Sv48, 4 U-Sv48, 5 S-Sv57, 6 U-Sv57")

@@ -24,7 +24,7 @@
 #define STATUS_FS (3ull << 13)
 #define STATUS_MPIE (1ull << 7)
 
-enum { MAX_STEPS = 1 << 15, MAX_TRAPS = 200, TABLE = 512, TRAP_PATH = 150 };
+enum { MAX_STEPS = 1 << 15, MAX_TRAPS = 200, TABLE = 512, TRAP_PATH = 100 };
 
 /* All that a hart needs of its own. */
 struct arena {
