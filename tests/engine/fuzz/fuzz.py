@@ -253,7 +253,7 @@ def options():
                    help="qemu-system-riscv64 to compare with (default: $WEFT_QEMU, the newer one that the benchmark "
                         "fetched, PATH); '' for none")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--insns", type=int, default=10_000_000, help="random instructions to execute on each engine")
+    p.add_argument("--insns", type=int, default=100_000_000, help="random instructions to execute on each engine")
     p.add_argument("--time", type=float, help="run seed after seed for so many seconds")
     p.add_argument("--iteration", type=int, help="only this one of the seed")
     p.add_argument("--engines", help="a list of t1, t1-single, t1-small (a code cache of 1 MiB), qemu")
