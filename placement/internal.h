@@ -83,6 +83,7 @@ struct placed_thread {
     pid_t tid;
     char name[32];
     bool bound;
+    bool adopted, seen; /* adopted: found by threads_adopt(), nobody bound it; seen: by the last such look */
 };
 
 struct placed_range {
@@ -99,7 +100,7 @@ struct placed_range {
 struct placement {
     pthread_mutex_t lock;       /* leaf */
     pthread_mutex_t place_lock; /* held over a whole re-placement or verification; before `lock` */
-    bool strict;                /* (c) */
+    bool strict, over_ranks;    /* (c) */
     struct host_shape *host;    /* (c) but for the free amounts [R] */
     struct guest_shape guest;   /* (c) but for traffic [R] */
     struct plan *plan;          /* [R] for writing and [L]; readers hold either */
@@ -167,7 +168,12 @@ struct verify_request {
 };
 bool verify_request_parse(struct verify_request *r, const char *text, struct error *err);
 
+/* adopt.c: registers and binds what threads of this process nobody did. Takes the lock. */
+void threads_adopt(struct placement *p);
+
 /* placement.c, verify.c */
+struct placed_thread *thread_register_locked(struct placement *p, enum place_thread_kind kind, unsigned index,
+                                             const char *name, pid_t tid, bool bound);
 const struct plan_thread *thread_place(const struct plan *plan, enum place_thread_kind kind, unsigned index);
 bool placement_refused(struct placement *p, enum place_call call, int errnum, const struct diagnose_facts *f,
                        const char *whom, struct error *err);

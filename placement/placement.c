@@ -74,6 +74,7 @@ struct placement *placement_create(const struct machine_config *cfg, int rank, s
     pthread_mutex_init(&p->place_lock, NULL);
     pthread_cond_init(&p->watcher_wake, NULL);
     p->strict = cfg->place_strict;
+    p->over_ranks = rank >= 0;
     capabilities_find(p);
     p->host = host_shape_load(NULL, 0, err);
     if (p->host != NULL && !p->host->host[0].this_system && opt.policy != PLACE_NONE) {
@@ -142,8 +143,8 @@ const struct plan_thread *thread_place(const struct plan *plan, enum place_threa
 }
 
 /* [L] */
-static void register_locked(struct placement *p, enum place_thread_kind kind, unsigned index, const char *name,
-                            pid_t tid, bool bound)
+struct placed_thread *thread_register_locked(struct placement *p, enum place_thread_kind kind, unsigned index,
+                                             const char *name, pid_t tid, bool bound)
 {
     struct placed_thread *t = NULL;
     for (unsigned i = 0; i < p->num_threads && t == NULL; i++) {
@@ -156,10 +157,14 @@ static void register_locked(struct placement *p, enum place_thread_kind kind, un
             assert(p->thread != NULL);
         }
         t = &p->thread[p->num_threads++];
+        t->adopted = false;
     }
-    *t = (struct placed_thread){.kind = kind, .index = index, .tid = tid, .bound = bound};
+    bool adopted = t->adopted && t->tid == tid && t->kind == kind && t->index == index;
+    *t = (struct placed_thread){
+        .kind = kind, .index = index, .tid = tid, .bound = bound, .adopted = adopted, .seen = true};
     const struct plan_thread *place = thread_place(p->plan, kind, index);
     snprintf(t->name, sizeof(t->name), "%s", name != NULL ? name : place != NULL ? place->name : "");
+    return t;
 }
 
 void placement_thread_register(struct placement *p, enum place_thread_kind kind, unsigned index, const char *name,
@@ -167,7 +172,7 @@ void placement_thread_register(struct placement *p, enum place_thread_kind kind,
 {
     pthread_mutex_lock(&p->lock);
     const struct plan_thread *place = thread_place(p->plan, kind, index);
-    register_locked(p, kind, index, name, tid, place != NULL && place->bound);
+    thread_register_locked(p, kind, index, name, tid, place != NULL && place->bound);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -221,11 +226,11 @@ bool placement_bind_thread(struct placement *p, enum place_thread_kind kind, uns
     const struct plan_thread *place = thread_place(p->plan, kind, index);
     bool bound = place != NULL && place->bound;
     struct bitmap pus = bound ? place->pus : p->floating;
-    register_locked(p, kind, index, name, tid, bound);
+    thread_register_locked(p, kind, index, name, tid, bound);
     pthread_mutex_unlock(&p->lock);
     /* A floating thread is set free too: it may have inherited the binding of the thread that made it. */
     int e = thread_affinity_apply(tid, &pus);
-    if (e == 0 || !bound) {
+    if (e == 0 || e == ESRCH || !bound) { /* ESRCH: another thread, which has just ended */
         return true;
     }
     struct diagnose_facts f;

@@ -45,6 +45,7 @@ static bool apply_all(struct placement *p, placement_progress_fn *progress, void
     double start = now_seconds();
     uint64_t moved_bytes = 0;
     struct migrate_progress walk = {.fn = progress, .arg = arg};
+    threads_adopt(p);
     pthread_mutex_lock(&p->lock);
     unsigned nt = p->num_threads, nr = p->num_ranges;
     struct placed_thread *threads = calloc(nt + 1, sizeof(*threads));

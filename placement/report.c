@@ -157,6 +157,18 @@ static void threads_print(FILE *out, const struct host_shape *h, const struct pl
             thread_print(out, h, t, proof);
         }
     }
+    /* Threads beyond those a plan counts: of pools and of libraries. */
+    for (unsigned i = 0; proof != NULL && i < proof->num_threads; i++) {
+        const struct proof_thread *f = &proof->thread[i];
+        const struct plan_thread *like = thread_place(plan, f->kind, f->index);
+        if (like != NULL && plan_thread_find(plan, f->kind, f->index) == NULL) {
+            struct plan_thread t = *like;
+            t.kind = f->kind;
+            t.index = f->index;
+            snprintf(t.name, sizeof(t.name), "%.14s", f->name);
+            thread_print(out, h, &t, proof);
+        }
+    }
     unsigned n = 0;
     for (unsigned i = 0; proof == NULL && i < plan->num_threads; i++) {
         if (like_main(plan, &plan->thread[i])) {

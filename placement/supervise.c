@@ -137,6 +137,7 @@ bool placement_supervise_start(struct placement *p, const struct machine_config 
     snprintf(p->proof_file, sizeof(p->proof_file), "%s", cfg->proof_file);
     p->supervised = ask.start || p->strict || p->proof_file[0] != 0;
     p->watch_exact = ask.exact;
+    threads_adopt(p); /* those of libraries that started before there was a plan */
     if (p->supervised) {
         threads_wait(p);
         if (!look(p, ask.exact, err)) {

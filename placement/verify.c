@@ -155,6 +155,7 @@ static void copy(void *to, const void *from, size_t bytes)
 bool verify_locked(struct placement *p, const struct verify_options *opt, struct proof *proof, struct error *err)
 {
     proof_head(proof, p);
+    threads_adopt(p);
     pthread_mutex_lock(&p->lock);
     unsigned nt = p->num_threads, nr = p->num_ranges;
     struct placed_thread *threads = malloc(sizeof(*threads) * (nt + 1));

@@ -275,7 +275,11 @@ static bool verify_placement(struct machine *m, struct proof *proof, struct erro
         if (!placement_verify(m->placement, NULL, proof, err)) {
             return false;
         }
-        if (proof->num_threads > vcpus || tries == 500) { /* the main loop is one more */
+        unsigned here = 0;
+        for (unsigned i = 0; i < proof->num_threads; i++) {
+            here += proof->thread[i].kind == PLACE_VCPU;
+        }
+        if (here >= vcpus || tries == 500) {
             return true;
         }
         proof_fini(proof);

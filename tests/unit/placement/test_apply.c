@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "placement/internal.h"
@@ -99,7 +100,7 @@ START_TEST(threads_and_pages)
     char text[1024];
     proof_deviations(&proof, text, sizeof(text), 4);
     ck_assert_msg(proof.ok, "%s", text);
-    ck_assert_uint_eq(proof.num_threads, 2);
+    ck_assert_uint_eq(proof.num_threads, 3); /* and this one, which nobody bound */
     ck_assert_uint_eq(proof.num_ranges, 2);
     for (unsigned i = 0; i < 2; i++) {
         ck_assert(proof.range[i].present == NODE_BYTES / 4096);
@@ -119,6 +120,79 @@ START_TEST(threads_and_pages)
     }
     ck_assert(placement_verify(p, NULL, &proof, &err)); /* the threads have ended: told, not a deviation */
     ck_assert(proof.ok && proof.thread[0].gone);
+    proof_fini(&proof);
+    teardown();
+}
+END_TEST
+
+static void *named_thread(void *arg)
+{
+    pthread_setname_np(pthread_self(), arg);
+    while (!atomic_load(&stop)) {
+        usleep(2000);
+    }
+    return NULL;
+}
+
+/* Another process looks at each thread of this one; returns how many are not in the proof or not where it says. */
+static int strangers_seen_from_outside(const struct proof *proof)
+{
+    pid_t target = getpid(), child = fork();
+    if (child == 0) {
+        char command[128], line[512];
+        int wrong = 0, seen = 0;
+        snprintf(command, sizeof(command), "grep -H Cpus_allowed_list /proc/%d/task/*/status", target);
+        FILE *f = popen(command, "r");
+        while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+            int tid = atoi(strstr(line, "/task/") + 6), ok = 0;
+            char *list = strrchr(line, '\t') + 1, found[256];
+            list[strcspn(list, "\n")] = 0;
+            for (unsigned i = 0; i < proof->num_threads; i++) {
+                bitmap_format(&proof->thread[i].wanted, found, sizeof(found));
+                ok |= proof->thread[i].tid == tid && strcmp(found, list) == 0;
+            }
+            wrong += !ok;
+            seen++;
+        }
+        _exit(seen == (int)proof->num_threads ? wrong : 99);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
+}
+
+START_TEST(every_thread_is_placed)
+{
+    static char *const name[] = {"worker-7", "coherence", "ZMQbg/IO/0", "stranger"};
+    static const enum place_thread_kind kind[] = {PLACE_WORKER, PLACE_COHERENCE, PLACE_ZMQ_IO, PLACE_MAIN};
+    setup("pack,bind=pu,overcommit=on", true);
+    pthread_t t[4];
+    atomic_store(&stop, false);
+    ck_assert(placement_bind_thread(p, PLACE_MAIN, 0, 0, NULL, &err));
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_int_eq(pthread_create(&t[i], NULL, named_thread, name[i]), 0);
+    }
+    usleep(20000);
+    struct proof proof;
+    ck_assert(placement_verify(p, NULL, &proof, &err));
+    ck_assert_uint_eq(proof.num_threads, 5);
+    ck_assert(proof.ok);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct proof_thread *f = NULL;
+        for (unsigned k = 0; k < 5; k++) {
+            f = strcmp(proof.thread[k].name, name[i]) == 0 ? &proof.thread[k] : f;
+        }
+        ck_assert_msg(f != NULL && f->kind == kind[i] && f->bound, "%s", name[i]);
+        ck_assert_uint_eq(f->index, i == 0 ? 7 : i == 3 ? 1 : 0);
+    }
+    ck_assert_int_eq(strangers_seen_from_outside(&proof), 0);
+    proof_fini(&proof);
+    atomic_store(&stop, true);
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(t[i], NULL);
+    }
+    ck_assert(placement_verify(p, NULL, &proof, &err)); /* and those that ended are no longer listed */
+    ck_assert_uint_eq(proof.num_threads, 1);
     proof_fini(&proof);
     teardown();
 }
@@ -313,6 +387,7 @@ int main(void)
     TCase *t = tcase_create("apply");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, threads_and_pages, 0, 5);
+    tcase_add_test(t, every_thread_is_placed);
     tcase_add_test(t, changed_affinity_is_found);
     tcase_add_test(t, replacing_keeps_the_data);
     tcase_add_test(t, cancelled_prealloc);
