@@ -123,7 +123,10 @@ struct placement {
     char proof_file[512];
     placement_deviation_fn *deviation_cb;
     void *deviation_arg;
-    struct control *control; /* the control socket, or NULL */
+    placement_traffic_fn *traffic_fn; /* (c) after placement_traffic_source, or NULL */
+    void *traffic_arg;
+    char place[sizeof(((struct machine_config *)0)->place)]; /* [R] what the plan was made from */
+    struct control *control;                                 /* the control socket, or NULL */
 };
 
 /* apply.c: all return 0 or an errno. */

@@ -75,6 +75,7 @@ struct placement *placement_create(const struct machine_config *cfg, int rank, s
     pthread_cond_init(&p->watcher_wake, NULL);
     p->strict = cfg->place_strict;
     p->over_ranks = rank >= 0;
+    memcpy(p->place, cfg->place, sizeof(p->place));
     capabilities_find(p);
     p->host = host_shape_load(NULL, 0, err);
     if (p->host != NULL && !p->host->host[0].this_system && opt.policy != PLACE_NONE) {

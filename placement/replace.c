@@ -126,7 +126,11 @@ bool placement_set(struct placement *p, const char *text, placement_progress_fn 
         return false;
     }
     pthread_mutex_lock(&p->place_lock);
-    bool ok = plan_replace(p, &opt, err) && apply_all(p, progress, arg, moved, seconds, err);
+    bool ok = plan_replace(p, &opt, err);
+    if (ok) {
+        snprintf(p->place, sizeof(p->place), "%s", text);
+        ok = apply_all(p, progress, arg, moved, seconds, err);
+    }
     pthread_mutex_unlock(&p->place_lock);
     place_options_fini(&opt);
     return ok;
@@ -141,8 +145,10 @@ bool placement_rebalance(struct placement *p, placement_progress_fn *progress, v
     return ok;
 }
 
-bool placement_set_traffic(struct placement *p, const double *matrix, unsigned n, struct error *err)
+static bool traffic_set(struct placement *p, const double *matrix, unsigned n, placement_progress_fn *progress,
+                        void *arg, uint64_t *moved, double *seconds, struct error *err)
 {
+    struct place_options opt;
     double sum = 0;
     for (unsigned i = 0; n == p->guest.num_nodes && i < n * n; i++) {
         sum += matrix[i] >= 0 ? matrix[i] : 0;
@@ -158,8 +164,56 @@ bool placement_set_traffic(struct placement *p, const double *matrix, unsigned n
         p->guest.traffic[i / n][i % n] = matrix[i] >= 0 ? matrix[i] / sum : 0;
     }
     p->guest.traffic_measured = true;
+    bool ok = place_options_parse(&opt, p->place, err);
+    if (ok) {
+        ok = plan_replace(p, &opt, err) && apply_all(p, progress, arg, moved, seconds, err);
+        place_options_fini(&opt);
+    }
     pthread_mutex_unlock(&p->place_lock);
-    return true;
+    return ok;
+}
+
+bool placement_set_traffic(struct placement *p, const double *matrix, unsigned n, struct error *err)
+{
+    return traffic_set(p, matrix, n, NULL, NULL, NULL, NULL, err);
+}
+
+void placement_traffic_source(struct placement *p, placement_traffic_fn *fn, void *arg)
+{
+    p->traffic_fn = fn;
+    p->traffic_arg = arg;
+}
+
+/* The counted accesses, n x n, to free(); NULL with a sentence when nobody counts. */
+static double *traffic_read(struct placement *p, struct error *err)
+{
+    unsigned n = p->guest.num_nodes;
+    double *matrix = p->traffic_fn != NULL ? calloc((size_t)n * n, sizeof(*matrix)) : NULL;
+    if (matrix == NULL) {
+        error_set(err, "accesses are not counted in this guest; start it with --access-matrix sampled");
+        return NULL;
+    }
+    p->traffic_fn(p->traffic_arg, matrix, n);
+    return matrix;
+}
+
+static void traffic_report(struct placement *p, json_t *root, struct error *err)
+{
+    unsigned n = p->guest.num_nodes;
+    double *matrix = traffic_read(p, err), all = 0, local = 0;
+    json_t *rows = json_array();
+    for (unsigned i = 0; matrix != NULL && i < n; i++) {
+        json_t *row = json_array();
+        for (unsigned j = 0; j < n; j++) {
+            json_array_append_new(row, json_integer((json_int_t)matrix[i * n + j]));
+            all += matrix[i * n + j];
+            local += i == j ? matrix[i * n + j] : 0;
+        }
+        json_array_append_new(rows, row);
+    }
+    json_object_set_new(root, "access_matrix", rows);
+    json_object_set_new(root, "local", json_real(all > 0 ? local / all : 0));
+    free(matrix);
 }
 
 static char *reply(json_t *root, const struct error *err)
@@ -192,6 +246,15 @@ char *placement_command(struct placement *p, const char *line, placement_progres
     } else if (strcmp(line, "rebalance") == 0) {
         placement_rebalance(p, progress, arg, &moved, &seconds, &err);
         moved_report(root, moved, seconds);
+    } else if (strcmp(line, "rebalance traffic") == 0) {
+        double *matrix = traffic_read(p, &err);
+        if (matrix != NULL) {
+            traffic_set(p, matrix, p->guest.num_nodes, progress, arg, &moved, &seconds, &err);
+        }
+        free(matrix);
+        moved_report(root, moved, seconds);
+    } else if (strcmp(line, "traffic") == 0) {
+        traffic_report(p, root, &err);
     } else if (strcmp(line, "show") == 0) {
         pthread_mutex_lock(&p->place_lock);
         json_object_set_new(root, "plan", plan_to_json(p->host, &p->guest, p->plan));
@@ -204,7 +267,8 @@ char *placement_command(struct placement *p, const char *line, placement_progres
         }
         proof_fini(&proof);
     } else {
-        error_set(&err, "placement %s: not known; use show, set POLICY, verify [exact] or rebalance", line);
+        error_set(&err, "placement %s: not known; use show, set POLICY, verify [exact], traffic or rebalance [traffic]",
+                  line);
     }
     return reply(root, &err);
 }

@@ -261,6 +261,21 @@ static bool proof_from_socket(struct watch_sample *s, const char *path)
     return ok;
 }
 
+static void traffic_from_socket(struct watch_sample *s, const char *path)
+{
+    char *reply = socket_ask(path, "traffic\n");
+    json_t *root = reply != NULL ? json_loads(reply, 0, NULL) : NULL, *rows = json_object_get(root, "access_matrix");
+    size_t n = json_array_size(rows);
+    for (size_t i = 0; i < n && n <= WEFT_MAX_NODES; i++) {
+        for (size_t j = 0; j < n; j++) {
+            s->traffic[i][j] = json_number_value(json_array_get(json_array_get(rows, i), j));
+        }
+    }
+    s->traffic_nodes = n <= WEFT_MAX_NODES ? (unsigned)n : 0;
+    json_decref(root);
+    free(reply);
+}
+
 static bool proof_from_file(struct watch_sample *s, const char *path)
 {
     struct error ignored = {0};
@@ -294,6 +309,9 @@ bool watch_sample(pid_t pid, struct watch_sample *s, struct error *err)
     if (control != NULL) {
         path_there(pid, control, path, sizeof(path));
         s->have_proof = proof_from_socket(s, path);
+        if (s->have_proof) {
+            traffic_from_socket(s, path);
+        }
     }
     if (!s->have_proof && file != NULL) {
         path_there(pid, file, path, sizeof(path));

@@ -322,9 +322,14 @@ bool placement_rebalance(struct placement *p, placement_progress_fn *progress, v
 /* As placement_rebalance after placement_set, but the measured access matrix (counts) chooses the plan. */
 bool placement_set_traffic(struct placement *p, const double *matrix, unsigned n, struct error *err);
 
+/* Writes the n x n matrix of accesses counted so far (row: node of the vCPU, column: node of the page). Any thread. */
+typedef void placement_traffic_fn(void *arg, double *matrix, unsigned n);
+/* Where "traffic" and "rebalance traffic" get it from; before placement_supervise_start. */
+void placement_traffic_source(struct placement *p, placement_traffic_fn *fn, void *arg);
+
 /*
- * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance". Returns one line of JSON to
- * free(). progress may be NULL.
+ * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance [traffic]", "traffic". Returns one
+ * line of JSON to free(). progress may be NULL.
  */
 char *placement_command(struct placement *p, const char *line, placement_progress_fn *progress, void *arg);
 
@@ -482,7 +487,9 @@ struct watch_sample {
     unsigned num_threads;
     struct watch_thread *thread;                  /* by tid */
     uint64_t bytes_on_node[PLACE_MAX_HOST_NODES]; /* of the whole process, by P# */
-    bool have_proof;                              /* it was started with --control or --proof */
+    unsigned traffic_nodes; /* guest nodes of the matrix of accesses, told over the control socket; 0: not told */
+    double traffic[WEFT_MAX_NODES][WEFT_MAX_NODES]; /* counts since the start; [cpus of][memory of] */
+    bool have_proof;                                /* it was started with --control or --proof */
     struct proof proof;
 };
 

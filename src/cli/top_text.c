@@ -184,6 +184,38 @@ static void guest_table(FILE *out, const struct watch_sample *now)
     }
 }
 
+/* Shares of a guest node's accesses since the last look: to its own memory, and of all. Returns whether it did any. */
+static bool access_shares(const struct watch_sample *old, const struct watch_sample *now, unsigned node, double *local,
+                          double *of_all)
+{
+    double mine = 0, own = 0, all = 0;
+    for (unsigned i = 0; i < now->traffic_nodes; i++) {
+        for (unsigned j = 0; j < now->traffic_nodes; j++) {
+            double d = now->traffic[i][j] - (old->traffic_nodes == now->traffic_nodes ? old->traffic[i][j] : 0);
+            all += d;
+            mine += i == node ? d : 0;
+            own += i == node && j == node ? d : 0;
+        }
+    }
+    *local = mine > 0 ? own / mine : 0;
+    *of_all = all > 0 ? mine / all : 0;
+    return mine > 0;
+}
+
+static void access_line(FILE *out, const struct watch_sample *old, const struct watch_sample *now)
+{
+    unsigned shown = 0;
+    for (unsigned i = 0; i < now->traffic_nodes; i++) {
+        double local, of_all;
+        if (access_shares(old, now, i, &local, &of_all)) {
+            const char *lead = shown == 0 ? "local accesses" : shown % 4 == 0 ? "\n              " : "";
+            fprintf(out, "%s  node %u %3.0f%%", lead, i, local * 100);
+            shown++;
+        }
+    }
+    fprintf(out, "%s", shown > 0 ? "\n" : "");
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct watch_thread *x = *(const struct watch_thread *const *)a, *y = *(const struct watch_thread *const *)b;
@@ -227,6 +259,7 @@ char *top_text(const struct host_shape *host, const struct watch_sample *old, co
     heading(out, host, now);
     host_table(out, host, old, now);
     guest_table(out, now);
+    access_line(out, old, now);
     guest_strip(out, old, now);
     thread_table(out, host, old, now);
     fclose(out);
@@ -270,6 +303,14 @@ char *top_json(const struct host_shape *host, const struct watch_sample *old, co
     }
     json_t *root = json_pack("{s:i, s:s, s:f, s:o, s:o, s:o}", "pid", now->pid, "name", now->name, "seconds",
                              now->at - old->at, "host_nodes", nodes, "guest_memory", ranges, "threads", threads);
+    json_t *access = json_array();
+    for (unsigned i = 0; i < now->traffic_nodes; i++) {
+        double local, of_all;
+        access_shares(old, now, i, &local, &of_all);
+        json_array_append_new(
+            access, json_pack("{s:i, s:f, s:f}", "guest_node", (int)i, "local", local, "share_of_all", of_all));
+    }
+    json_object_set_new(root, "accesses", access);
     if (now->have_proof) {
         json_object_set_new(root, "as_planned", json_boolean(now->proof.ok));
         json_object_set_new(root, "policy", json_string(now->proof.policy));

@@ -66,6 +66,15 @@ static void sum_accesses(const struct machine *m, uint64_t matrix[WEFT_MAX_NODES
     }
 }
 
+void report_accesses(void *arg, double *matrix, unsigned n)
+{
+    uint64_t counts[WEFT_MAX_NODES][WEFT_MAX_NODES];
+    sum_accesses(arg, counts);
+    for (unsigned i = 0; i < n * n; i++) {
+        matrix[i] = (double)counts[i / n][i % n];
+    }
+}
+
 static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct proof *proof)
 {
     uint64_t matrix[WEFT_MAX_NODES][WEFT_MAX_NODES];

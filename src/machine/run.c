@@ -350,6 +350,9 @@ static bool start(struct run *r, struct error *err)
         return false;
     }
     atomic_store(&m->state, cfg->start_paused ? MACHINE_PAUSED : MACHINE_RUNNING);
+    if (cfg->access_matrix != ACCESS_MATRIX_OFF) {
+        placement_traffic_source(m->placement, report_accesses, m);
+    }
     return m->accel->create_vcpu_threads(m, err) &&
            placement_supervise_start(m->placement, cfg, placement_deviated, m, err);
 }

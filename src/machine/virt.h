@@ -107,6 +107,8 @@ struct uart *virt_uart(struct machine *m);
  * their times are final; `proof` was read back while they still existed (NULL: it could not be). */
 struct proof;
 bool report_wanted(const struct machine *m);
+/* The accesses counted so far, from node to node; arg: the machine. Any thread (placement_traffic_fn). */
+void report_accesses(void *arg, double *matrix, unsigned n);
 void report_write(struct machine *m, uint64_t run_ns, const struct proof *proof);
 
 #endif

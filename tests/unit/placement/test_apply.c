@@ -361,6 +361,41 @@ START_TEST(foreign_topology_is_refused)
 }
 END_TEST
 
+static void traffic_crossed(void *arg, double *matrix, unsigned n)
+{
+    ck_assert_uint_eq(n, 2);
+    matrix[0] = 1;
+    matrix[1] = 6; /* node 0 uses node 1's memory */
+    matrix[2] = 0;
+    matrix[3] = 3;
+    *(int *)arg += 1;
+}
+
+START_TEST(counted_accesses_choose_the_plan)
+{
+    int asked = 0;
+    setup("match,overcommit=on", false);
+    char *reply = placement_command(p, "traffic", NULL, NULL);
+    ck_assert(strstr(reply, "--access-matrix sampled") != NULL);
+    free(reply);
+    placement_traffic_source(p, traffic_crossed, &asked);
+    reply = placement_command(p, "traffic", NULL, NULL);
+    ck_assert_msg(strstr(reply, "[[1,6],[0,3]]") != NULL && strstr(reply, "\"local\":0.4") != NULL, "%s", reply);
+    free(reply);
+    memset(ram[0], 0x5a, NODE_BYTES);
+    reply = placement_command(p, "rebalance traffic", NULL, NULL);
+    ck_assert_msg(strstr(reply, "\"ok\":true") != NULL, "%s", reply);
+    free(reply);
+    ck_assert_int_eq(asked, 2);
+    ck_assert(p->guest.traffic_measured && p->guest.traffic[0][1] == 0.6 && p->guest.traffic[1][0] == 0);
+    ck_assert(ram[0][12345] == 0x5a && placement_get_plan(p)->policy == PLACE_MATCH);
+    double none[4] = {0};
+    ck_assert(!placement_set_traffic(p, none, 2, &err));
+    ck_assert(strstr(err.text, "access matrix is empty") != NULL);
+    teardown();
+}
+END_TEST
+
 START_TEST(commands)
 {
     setup("", false);
@@ -394,6 +429,7 @@ int main(void)
     tcase_add_test(t, verifies_periodically);
     tcase_add_loop_test(t, refused_by_seccomp, 0, 2);
     tcase_add_test(t, foreign_topology_is_refused);
+    tcase_add_test(t, counted_accesses_choose_the_plan);
     tcase_add_test(t, commands);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
