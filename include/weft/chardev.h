@@ -33,6 +33,8 @@ void chardev_write(struct chardev *c, const uint8_t *buf, unsigned len);
 unsigned chardev_write_room(const struct chardev *c);
 /* The device can take input again. */
 void chardev_accept_input(struct chardev *c);
-void chardev_destroy(struct chardev **c); /* flushes what is queued (bounded wait) */
+/* Waits until the peer has what is queued, however slowly it reads; one that takes nothing for 5 s is given up, and the
+ * loss is reported. */
+void chardev_destroy(struct chardev **c);
 
 #endif

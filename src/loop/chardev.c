@@ -311,17 +311,25 @@ struct chardev *chardev_create(struct loop *loop, enum serial_kind kind, const c
     return c;
 }
 
-/* The peer gets up to a second to take what is queued. */
-static void flush_at_end(struct chardev *c)
+/* Waits for the peer as long as it goes on taking what is queued. Returns the bytes that it left. */
+static size_t flush_at_end(struct chardev *c)
 {
-    uint64_t end = loop_now_ns() + 1000000000u;
+    size_t left = SIZE_MAX;
+    uint64_t end = 0;
     while (flush(c) && c->out_len > 0 && c->out_fd >= 0) {
         uint64_t now = loop_now_ns();
-        struct pollfd p = {.fd = c->out_fd, .events = POLLOUT};
-        if (now >= end || poll(&p, 1, (int)((end - now) / 1000000) + 1) <= 0) {
-            break;
+        if (c->out_len < left) {
+            left = c->out_len;
+            end = now + CHARDEV_END_NS;
+        } else if (now >= end) {
+            return left;
+        } else {
+            usleep(1000); /* a stopped terminal says that it is ready and takes nothing */
         }
+        struct pollfd p = {.fd = c->out_fd, .events = POLLOUT};
+        poll(&p, 1, (int)((end - now) / 1000000) + 1);
     }
+    return 0;
 }
 
 void chardev_destroy(struct chardev **chardev)
@@ -331,7 +339,7 @@ void chardev_destroy(struct chardev **chardev)
         return;
     }
     *chardev = NULL;
-    flush_at_end(c);
+    size_t left = flush_at_end(c);
     int in = c->in_fd, out = c->out_fd;
     chardev_set_fd(c, -1);
     switch (c->kind) {
@@ -357,6 +365,10 @@ void chardev_destroy(struct chardev **chardev)
             close(out);
         }
         break;
+    }
+    if (left) {
+        log_warn("-serial: the last %zu bytes of console output were dropped because the reader took nothing for %u s",
+                 left, (unsigned)(CHARDEV_END_NS / 1000000000));
     }
     if (c->lost) {
         log_warn("-serial: %llu bytes of console output were dropped because the reader did not take them",

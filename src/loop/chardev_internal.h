@@ -13,6 +13,9 @@ enum {
     CHARDEV_OUT_DELAY_NS = 1000000,  /* how long a byte may gather */
 };
 
+/* How long the peer may take nothing at the machine's end before it is given up. */
+#define CHARDEV_END_NS 5000000000ull
+
 /* All fields: holder of the BQL (before the loop runs: its creator). */
 struct chardev {
     struct loop *loop;
