@@ -1,4 +1,4 @@
-#include "weft/page_user.h"
+#include "memory/page_users.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,12 +7,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-/* A page that is being given up: the users that have not yet. */
-struct page_take {
-    uint64_t page;
-    unsigned left;
-};
-
 /* For one hart: give up the page down to `right`. `take` is NULL when the hart was counted as done already. */
 struct duty {
     uint64_t page;
@@ -20,7 +14,7 @@ struct duty {
     struct page_take *take;
 };
 
-struct hart {
+struct page_hart {
     struct cpu *cpu;
     page_drop_fn *drop;
     _Atomic bool waiting; /* set by the hart, cleared by done(): at a safe point */
@@ -30,18 +24,6 @@ struct hart {
     unsigned waits;    /* (o) how often it has waited */
     struct duty *duty; /* [L] */
     unsigned num_duties, cap_duties;
-};
-
-/*
- * Legend: (c) fixed before the harts run  [L] under lock, a leaf: no call out is made under it
- */
-struct page_users {
-    struct ram *ram;       /* (c) */
-    struct page_port port; /* (c) */
-    pthread_mutex_t lock;
-    unsigned num_harts; /* (c) */
-    struct hart *hart[WEFT_MAX_HARTS];
-    struct page_pin *pins; /* [L] DMA under way */
 };
 
 struct page_users *page_users_create(struct ram *ram)
@@ -62,7 +44,7 @@ void page_users_attach(struct page_users *u, const struct page_port *port)
 void page_users_add_hart(struct page_users *u, struct cpu *cpu, page_drop_fn *drop)
 {
     assert(u->num_harts < WEFT_MAX_HARTS);
-    struct hart *h = calloc(1, sizeof(*h));
+    struct page_hart *h = calloc(1, sizeof(*h));
     assert(h);
     h->cpu = cpu;
     h->drop = drop;
@@ -73,7 +55,7 @@ void page_users_add_hart(struct page_users *u, struct cpu *cpu, page_drop_fn *dr
     pthread_mutex_unlock(&u->lock);
 }
 
-static void hart_free(struct hart *h)
+static void hart_free(struct page_hart *h)
 {
     sem_destroy(&h->wake);
     free(h->duty);
@@ -115,15 +97,7 @@ enum page_right page_users_right(const struct ram *ram, gpa_t gpa)
 
 /* ---- giving up ---- */
 
-/* [L] One user is done; the caller finishes the take when true. */
-static bool take_count(struct page_take *take)
-{
-    assert(take->left > 0);
-    return --take->left == 0;
-}
-
-/* All users are done. Not under the lock. */
-static void take_finish(struct page_users *u, struct page_take *take)
+void page_take_finish(struct page_users *u, struct page_take *take)
 {
     _Atomic uint8_t *flags = &u->ram->page_flags[take->page];
     bool dirty = atomic_fetch_and(flags, (uint8_t)~PAGE_MODIFIED) & PAGE_MODIFIED;
@@ -131,7 +105,7 @@ static void take_finish(struct page_users *u, struct page_take *take)
     free(take);
 }
 
-static void duty_add(struct hart *h, struct duty d)
+static void duty_add(struct page_hart *h, struct duty d)
 {
     if (h->num_duties == h->cap_duties) {
         h->cap_duties = h->cap_duties ? h->cap_duties * 2 : 16;
@@ -154,7 +128,7 @@ static void take(void *opaque, uint64_t page, enum page_right right)
     }
     pthread_mutex_lock(&u->lock);
     for (unsigned i = 0; i < u->num_harts; i++) {
-        struct hart *h = u->hart[i];
+        struct page_hart *h = u->hart[i];
         duty_add(h, (struct duty){.page = page, .right = right});
         /* Before the look at what the hart does: it looks at this after it says that it runs, or waits. */
         atomic_store(&h->cpu->page_takes, 1);
@@ -163,17 +137,11 @@ static void take(void *opaque, uint64_t page, enum page_right right)
             t->left++;
         }
     }
-    for (struct page_pin *p = u->pins; p; p = p->next) {
-        if (p->page == page && p->right > right) {
-            assert(!p->take);
-            p->take = t;
-            t->left++;
-        }
-    }
-    bool done = take_count(t);
+    page_pins_take(u, t, right);
+    bool done = page_take_count(t);
     pthread_mutex_unlock(&u->lock);
     if (done) {
-        take_finish(u, t);
+        page_take_finish(u, t);
     }
 }
 
@@ -187,7 +155,7 @@ static void changed(void *opaque, uint64_t page, bool remote)
 const struct page_user_ops page_users_ops = {.take = take, .changed = changed};
 
 /* The next duty of the hart; with `counted` only of those that it was counted as done for. False when there is none. */
-static bool duty_next(struct page_users *u, struct hart *h, bool counted, struct duty *d)
+static bool duty_next(struct page_users *u, struct page_hart *h, bool counted, struct duty *d)
 {
     pthread_mutex_lock(&u->lock);
     unsigned i = h->num_duties;
@@ -208,16 +176,16 @@ static bool duty_next(struct page_users *u, struct hart *h, bool counted, struct
 static void serve(struct cpu *cpu, bool counted)
 {
     struct page_users *u = cpu->ram->users;
-    struct hart *h = cpu->page_user;
+    struct page_hart *h = cpu->page_user;
     struct duty d = {0};
     while (duty_next(u, h, counted, &d)) {
         h->drop(cpu, u->ram->base + (d.page << GUEST_PAGE_BITS), d.right == PAGE_READ);
         if (d.take) {
             pthread_mutex_lock(&u->lock);
-            bool done = take_count(d.take);
+            bool done = page_take_count(d.take);
             pthread_mutex_unlock(&u->lock);
             if (done) {
-                take_finish(u, d.take);
+                page_take_finish(u, d.take);
             }
         }
     }
@@ -232,7 +200,7 @@ void page_users_serve(struct cpu *cpu)
 
 void page_users_rest(struct cpu *cpu, bool begin)
 {
-    struct hart *h = cpu->page_user;
+    struct page_hart *h = cpu->page_user;
     atomic_store(&h->waiting, begin);
     tlb_safe_point(cpu);
 }
@@ -242,13 +210,13 @@ void page_users_rest(struct cpu *cpu, bool begin)
 /* The hart runs again from here on: a later take() waits for its next safe point. */
 static void hart_done(struct page_request *request, enum page_status status)
 {
-    struct hart *h = (struct hart *)((char *)request - offsetof(struct hart, request));
+    struct page_hart *h = (struct page_hart *)((char *)request - offsetof(struct page_hart, request));
     h->status = status;
     atomic_store(&h->waiting, false);
     sem_post(&h->wake);
 }
 
-static void hart_wait_begin(struct cpu *cpu, struct hart *h)
+static void hart_wait_begin(struct cpu *cpu, struct page_hart *h)
 {
     h->waits++;
     atomic_store(&h->waiting, true);
@@ -256,7 +224,7 @@ static void hart_wait_begin(struct cpu *cpu, struct hart *h)
     h->request = (struct page_request){.done = hart_done};
 }
 
-static enum page_status hart_wait_end(struct cpu *cpu, struct hart *h)
+static enum page_status hart_wait_end(struct cpu *cpu, struct page_hart *h)
 {
     while (sem_wait(&h->wake) != 0) {
         assert(errno == EINTR);
@@ -277,7 +245,7 @@ static enum page_reach lost(struct cpu *cpu)
 enum page_reach page_users_get(struct cpu *cpu, uint64_t page, enum page_right right, bool whole)
 {
     struct page_users *u = cpu->ram->users;
-    struct hart *h = cpu->page_user;
+    struct page_hart *h = cpu->page_user;
     struct page_source *s = u->port.source;
     for (;;) {
         if (page_source_right(s, page) >= right) {
@@ -303,14 +271,14 @@ enum page_reach page_users_get(struct cpu *cpu, uint64_t page, enum page_right r
 
 unsigned page_users_waits(const struct cpu *cpu)
 {
-    const struct hart *h = cpu->page_user;
+    const struct page_hart *h = cpu->page_user;
     return h->waits;
 }
 
 enum page_reach page_users_operate(struct cpu *cpu, uint64_t page, const struct msg_op *op, uint64_t *value)
 {
     struct page_users *u = cpu->ram->users;
-    struct hart *h = cpu->page_user;
+    struct page_hart *h = cpu->page_user;
     hart_wait_begin(cpu, h);
     u->port.operate(u->port.source, &h->request, page, op);
     switch (hart_wait_end(cpu, h)) {
@@ -321,78 +289,5 @@ enum page_reach page_users_operate(struct cpu *cpu, uint64_t page, const struct 
         return lost(cpu);
     default:
         return PAGE_REACH_SERVED;
-    }
-}
-
-/* ---- DMA ---- */
-
-struct dma_wait {
-    struct page_request request;
-    struct page_users *users;
-    struct page_pin *pin;
-    enum page_status status;
-    sem_t wake;
-};
-
-static void pin_add(struct page_users *u, struct page_pin *pin)
-{
-    pin->take = NULL;
-    pin->next = u->pins;
-    u->pins = pin;
-}
-
-static void dma_done(struct page_request *request, enum page_status status)
-{
-    struct dma_wait *w = (struct dma_wait *)((char *)request - offsetof(struct dma_wait, request));
-    w->status = status;
-    if (status == PAGE_GRANTED) {
-        pthread_mutex_lock(&w->users->lock);
-        pin_add(w->users, w->pin);
-        pthread_mutex_unlock(&w->users->lock);
-    }
-    sem_post(&w->wake);
-}
-
-bool page_users_dma_begin(struct page_users *u, struct page_pin *pin, uint64_t page, enum page_right right)
-{
-    *pin = (struct page_pin){.page = page, .right = right};
-    /* take() lowers the right before it looks at the pins. */
-    pthread_mutex_lock(&u->lock);
-    bool here = page_source_right(u->port.source, page) >= right;
-    if (here) {
-        pin_add(u, pin);
-    }
-    pthread_mutex_unlock(&u->lock);
-    if (here) {
-        return true;
-    }
-    struct dma_wait w = {.users = u, .pin = pin};
-    sem_init(&w.wake, 0, 0);
-    do {
-        w.request = (struct page_request){.done = dma_done};
-        u->port.acquire(u->port.source, &w.request, page, right, true);
-        while (sem_wait(&w.wake) != 0) {
-            assert(errno == EINTR);
-        }
-    } while (w.status != PAGE_GRANTED && w.status != PAGE_RANK_LOST);
-    sem_destroy(&w.wake);
-    return w.status == PAGE_GRANTED;
-}
-
-void page_users_dma_end(struct page_users *u, struct page_pin *pin)
-{
-    if (pin->right == PAGE_WRITE) {
-        atomic_fetch_or(&u->ram->page_flags[pin->page], PAGE_MODIFIED);
-    }
-    pthread_mutex_lock(&u->lock);
-    struct page_pin **at = &u->pins;
-    while (*at != pin) {
-        at = &(*at)->next;
-    }
-    *at = pin->next;
-    bool done = pin->take && take_count(pin->take);
-    pthread_mutex_unlock(&u->lock);
-    if (done) {
-        take_finish(u, pin->take);
     }
 }
