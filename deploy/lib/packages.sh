@@ -10,6 +10,8 @@ PACKAGES_GUEST=(debian-archive-keyring ca-certificates xz-utils cpio kmod binuti
 # The oracle, the second compiler, the lab host.
 PACKAGES_TEST=(clang libclang-rt-14-dev libc6-dev-riscv64-cross qemu-system-misc
     qemu-system-x86 opensbi u-boot-qemu jq shellcheck clang-format iproute2 spin git python3)
+# Ranks: in this host, and on hosts of their own made of network namespaces.
+PACKAGES_CLUSTER=(openmpi-bin iproute2 procps)
 PACKAGES_LAB=(qemu-system-x86 numactl)
 
 as_root() {
