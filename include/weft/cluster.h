@@ -64,6 +64,20 @@ void cluster_end(struct cluster *c, int status, const char *sentence);
 void cluster_stop(struct cluster *c);
 void cluster_destroy(struct cluster **c);
 
+/* ---- durations ---- */
+
+enum { CLUSTER_BUCKETS = 160 };
+
+/* Durations: four buckets per power of two of nanoseconds. */
+struct cluster_histogram {
+    uint64_t count, sum_ns;
+    uint64_t bucket[CLUSTER_BUCKETS];
+};
+
+uint64_t cluster_percentile_ns(const struct cluster_histogram *h, double percent);
+/* Adds what another histogram has counted. */
+void cluster_histogram_merge(struct cluster_histogram *to, const struct cluster_histogram *from);
+
 /* ---- locks over ranks ---- */
 
 struct cluster_lock_request {
@@ -84,30 +98,31 @@ void cluster_unlock(struct cluster *c, int lock, enum lock_mode mode);
 bool cluster_locks_valid(struct cluster *c);
 /* For `info locks`; false past the last. The name stays valid as long as the cluster. */
 bool cluster_lock_view(struct cluster *c, unsigned index, struct lock_view *view);
+/* How long the grants of that lock on this rank had to wait that were not immediate. */
+void cluster_lock_waits(struct cluster *c, unsigned index, struct cluster_histogram *waits);
 
 /* ---- time ---- */
 
 /* Rank 0's CLOCK_MONOTONIC as this rank knows it: never decreases on a rank. *residual_ns: half of the best round trip
  * seen lately, a bound of the error. Any thread. */
 uint64_t cluster_time_ns(struct cluster *c, uint64_t *residual_ns);
+/* What is added to this rank's CLOCK_MONOTONIC for rank 0's, as cluster_time_ns does. Any thread. */
+int64_t cluster_clock_offset_ns(struct cluster *c);
 
 /* ---- statistics ---- */
-
-enum { CLUSTER_BUCKETS = 160 };
-
-/* Durations: four buckets per power of two of nanoseconds. */
-struct cluster_histogram {
-    uint64_t count, sum_ns;
-    uint64_t bucket[CLUSTER_BUCKETS];
-};
-
-uint64_t cluster_percentile_ns(const struct cluster_histogram *h, double percent);
 
 struct cluster_peer_stats {
     uint64_t messages_sent[MSG_TYPES], messages_received[MSG_TYPES];
     uint64_t bytes_sent, bytes_received, pages_sent, zero_pages_sent, pages_received;
-    uint64_t beat_rtt_ns; /* last */
+    uint64_t beat_rtt_ns;                       /* last */
+    struct cluster_histogram fault[DIR_FAULTS]; /* on pages that are homed on this peer */
 };
+
+struct hot_page {
+    uint64_t page, transfers; /* transfers of the page, or accesses that were served for others */
+};
+
+enum { CLUSTER_HOT = 16 };
 
 struct cluster_stats {
     struct directory_stats directory;
@@ -115,14 +130,14 @@ struct cluster_stats {
     struct cluster_histogram remote_access;
     struct cluster_peer_stats peer[WEFT_MAX_RANKS];
     uint64_t bad_messages;
+    /* Pages homed here, most first, up to one with a count of 0: those that moved most; those served most, where a
+     * count is an upper bound once more than CLUSTER_HOT pages were served. */
+    struct hot_page moved[CLUSTER_HOT], served[CLUSTER_HOT];
 };
 
 /* A copy, as of some moment. Any thread but the coherence thread; asks that thread and waits for it shortly. */
 void cluster_stats_get(struct cluster *c, struct cluster_stats *stats);
 
-struct hot_page {
-    uint64_t page, transfers;
-};
 /* The pages homed on this rank that moved most, most first; returns how many. After cluster_stop(). */
 unsigned cluster_hot_pages(struct cluster *c, struct hot_page *pages, unsigned max);
 

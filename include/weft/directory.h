@@ -87,7 +87,7 @@ struct directory_stats {
     uint64_t invalidations; /* sent as home */
     uint64_t held;          /* transactions put off by the hold time */
     uint64_t hot_begun, hot_ended, ops_served, ops_refused;
-    uint64_t prefetch_asked, prefetch_refused, prefetch_stored;
+    uint64_t prefetch_asked, prefetch_refused, prefetch_stored, prefetch_hits; /* hits: pages a reader then passed */
 };
 
 struct directory;

@@ -23,6 +23,10 @@ static void carry_out_locked(struct cluster *c, struct told *told)
             cluster_queue(c, a->peer, &m);
             break;
         case LOCK_GRANTED:
+            if (a->waited_ns) {
+                cluster_histogram_add(&c->lock_wait[a->lock], a->waited_ns);
+            }
+            /* fall through */
         case LOCK_FAILED:
             r->ok = a->kind == LOCK_GRANTED;
             r->fence = a->fence;
@@ -155,6 +159,14 @@ bool cluster_lock_view(struct cluster *c, unsigned index, struct lock_view *view
     }
     pthread_mutex_unlock(&c->lock_mutex);
     return there;
+}
+
+void cluster_lock_waits(struct cluster *c, unsigned index, struct cluster_histogram *waits)
+{
+    assert(index < LOCKS_MAX);
+    pthread_mutex_lock(&c->lock_mutex);
+    *waits = c->lock_wait[index];
+    pthread_mutex_unlock(&c->lock_mutex);
 }
 
 const char *cluster_locks_message(struct cluster *c, const struct message *message)

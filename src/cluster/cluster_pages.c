@@ -57,6 +57,7 @@ static void execute(struct cluster *c, const struct dir_action *a)
 {
     const struct msg_op *op = &a->message.body.op;
     uint64_t old = remote_access(page_bytes(c, a->page), op);
+    cluster_stats_served(c, a->page);
     if (op->op != REMOTE_LOAD && c->source.users->changed) {
         c->source.users->changed(c->source.opaque, a->page, true);
     }
@@ -87,7 +88,7 @@ static void complete(struct cluster *c, const struct dir_action *a)
         if (a->status == DIR_SERVED) {
             set_served(c, a->page, true);
         } else if (a->status == DIR_GRANTED && a->hops) {
-            cluster_histogram_add(&c->stats.fault[a->fault][a->hops == 3], a->waited_ns);
+            cluster_stats_fault(c, a);
         }
     } else {
         r->value = a->value;
@@ -165,6 +166,9 @@ const char *cluster_pages_message(struct cluster *c, const struct message *messa
     }
     const char *wrong = directory_message(c->directory, cluster_now_ns(), &m, &c->actions);
     carry_out(c, page);
+    if (m.header.type == MSG_DONE && !wrong) {
+        cluster_stats_moved(c, m.body.page);
+    }
     return wrong;
 }
 

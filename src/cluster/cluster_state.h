@@ -63,8 +63,9 @@ struct cluster {
     atomic_bool stop;   /* [a] */
 
     pthread_mutex_t lock_mutex;
-    struct lock_service *locks;       /* [L] */
-    struct lock_actions lock_actions; /* [L] */
+    struct lock_service *locks;                    /* [L] */
+    struct lock_actions lock_actions;              /* [L] */
+    struct cluster_histogram lock_wait[LOCKS_MAX]; /* [L] */
 
     pthread_mutex_t clock_mutex;
     struct clock_sync clock; /* [K] */
@@ -104,5 +105,10 @@ uint64_t cluster_locks_tick(struct cluster *c, uint64_t now);
 /* cluster_stats.c */
 void cluster_histogram_add(struct cluster_histogram *h, uint64_t ns);
 void cluster_stats_answer(struct cluster *c);
+/* A request for the page ended after so long; it had to travel. [C] */
+void cluster_stats_fault(struct cluster *c, const struct dir_action *done);
+/* A transaction of this page is over / the page, homed here, was used for another rank. [C] */
+void cluster_stats_moved(struct cluster *c, uint64_t page);
+void cluster_stats_served(struct cluster *c, uint64_t page);
 
 #endif

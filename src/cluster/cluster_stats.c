@@ -26,6 +26,15 @@ void cluster_histogram_add(struct cluster_histogram *h, uint64_t ns)
     h->bucket[bucket_of(ns)]++;
 }
 
+void cluster_histogram_merge(struct cluster_histogram *to, const struct cluster_histogram *from)
+{
+    to->count += from->count;
+    to->sum_ns += from->sum_ns;
+    for (unsigned b = 0; b < CLUSTER_BUCKETS; b++) {
+        to->bucket[b] += from->bucket[b];
+    }
+}
+
 uint64_t cluster_percentile_ns(const struct cluster_histogram *h, double percent)
 {
     double rank = (double)h->count * percent / 100;
@@ -37,6 +46,56 @@ uint64_t cluster_percentile_ns(const struct cluster_histogram *h, double percent
         }
     }
     return 0;
+}
+
+/* ---- counted by the coherence thread ---- */
+
+/* `count` is the page's own total. The entry moves up to its place; the last one falls out. */
+static void raise_to(struct hot_page *table, uint64_t page, uint64_t count)
+{
+    unsigned at = 0;
+    while (at < CLUSTER_HOT - 1 && table[at].transfers && table[at].page != page) {
+        at++;
+    }
+    while (at > 0 && table[at - 1].transfers < count) {
+        table[at] = table[at - 1];
+        at--;
+    }
+    table[at] = (struct hot_page){.page = page, .transfers = count};
+}
+
+void cluster_stats_moved(struct cluster *c, uint64_t page)
+{
+    if (directory_home(c->directory, page) != c->self) {
+        return;
+    }
+    /* Counts only grow, so a page that belongs into the table comes in by its own last transfer. */
+    uint64_t moves = directory_view(c->directory, page).moves;
+    if (moves > c->stats.moved[CLUSTER_HOT - 1].transfers) {
+        raise_to(c->stats.moved, page, moves);
+    }
+}
+
+/* Nobody counts the accesses of each page: a page that comes in takes over the count of the one that it puts out
+ * ("space saving"), so that no page with many is missed. */
+void cluster_stats_served(struct cluster *c, uint64_t page)
+{
+    struct hot_page *t = c->stats.served;
+    unsigned at = 0;
+    while (at < CLUSTER_HOT - 1 && t[at].page != page && t[at].transfers) {
+        at++;
+    }
+    raise_to(t, page, t[at].transfers + 1);
+}
+
+void cluster_stats_fault(struct cluster *c, const struct dir_action *a)
+{
+    unsigned home = directory_home(c->directory, a->page);
+    cluster_histogram_add(&c->stats.fault[a->fault][a->hops == 3], a->waited_ns);
+    cluster_histogram_add(&c->stats.peer[home].fault[a->fault], a->waited_ns);
+    if (home == c->self) {
+        cluster_stats_moved(c, a->page);
+    }
 }
 
 /* [C], or after that thread has ended. */
@@ -95,6 +154,14 @@ unsigned cluster_hot_pages(struct cluster *c, struct hot_page *pages, unsigned m
         pages[at] = (struct hot_page){.page = p, .transfers = moves};
     }
     return n;
+}
+
+int64_t cluster_clock_offset_ns(struct cluster *c)
+{
+    pthread_mutex_lock(&c->clock_mutex);
+    int64_t offset = c->self == 0 ? 0 : c->clock.applied;
+    pthread_mutex_unlock(&c->clock_mutex);
+    return offset;
 }
 
 uint64_t cluster_time_ns(struct cluster *c, uint64_t *residual_ns)

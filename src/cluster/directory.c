@@ -163,6 +163,7 @@ static void prefetch(struct directory *d, uint64_t page, struct dir_actions *out
     unsigned depth = 0;
     if (s) {
         depth = s->depth ? s->depth * 2u : 1;
+        d->stats.prefetch_hits += page - s->next < s->asked ? page - s->next : s->asked;
         depth = depth > d->config.prefetch_depth ? d->config.prefetch_depth : depth;
     } else {
         s = &d->streams[oldest];
@@ -170,6 +171,7 @@ static void prefetch(struct directory *d, uint64_t page, struct dir_actions *out
     s->used = ++d->stream_clock;
     s->next = page + 1;
     s->depth = (uint8_t)depth;
+    s->asked = 0;
     for (unsigned i = 1; i <= depth && page + i < d->pages && d->prefetches < DIR_PREFETCHES; i++) {
         struct line *l = &d->lines[page + i];
         if (l->state != PAGE_NONE || l->request || l->take || l->served ||
@@ -183,6 +185,7 @@ static void prefetch(struct directory *d, uint64_t page, struct dir_actions *out
             return;
         }
         d->stats.prefetch_asked++;
+        s->asked++;
         request_send(d, r, out);
     }
 }

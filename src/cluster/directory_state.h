@@ -89,6 +89,7 @@ struct stream {
     uint64_t next;
     uint32_t used;
     uint8_t depth;
+    uint8_t asked; /* of the `depth` pages from `next` on: those that were not here already */
 };
 
 struct directory {
