@@ -386,5 +386,7 @@ enum cpu_exit tcg_cpu_exec(struct cpu *cpu, uint64_t quantum)
     enum cpu_exit r = run(cpu, quantum);
     slice_set(cpu, 0);
     atomic_store(&cpu->in_exec, 0);
+    /* Whoever still saw the hart inside waits for it, and it may sleep long now. */
+    tlb_safe_point(cpu);
     return r;
 }
