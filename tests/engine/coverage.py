@@ -14,7 +14,7 @@ def translated(weft, guest):
     with tempfile.NamedTemporaryFile(mode="r", suffix=".log") as log:
         subprocess.run([weft, "run", "-M", "virt", "-accel", "tcg,tier=t1", "-bios", "none", "-m", "128M", "-smp", "2",
                         "-nographic", "-d", "in_asm", "-D", log.name, "-kernel", guest], stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, check=True, timeout=100)
+                       stdout=subprocess.DEVNULL, check=True, timeout=600)
         return set(re.findall(r"^0x[0-9a-f]+:  [0-9a-f]+  (\S+)", log.read(), re.M))
 
 

@@ -115,8 +115,8 @@ class Fuzz:
     def agree(self, engine, args):
         """Whether reference and engine agree over one run of a single step; a hang of one is a difference."""
         try:
-            a = hashes(self.reference.run(self.o.guest, args, 20))[0]
-            b = hashes(engine.run(self.o.guest, args, 20))[0]
+            a = hashes(self.reference.run(self.o.guest, args, 60))[0]
+            b = hashes(engine.run(self.o.guest, args, 60))[0]
         except Failed:
             return False
         return not differing(a, b, engine.kind == "weft")
@@ -180,7 +180,7 @@ class Fuzz:
         dumps = []
         for e in (self.reference, engine):
             try:
-                dumps.append(e.run(self.o.guest, args, 20))
+                dumps.append(e.run(self.o.guest, args, 60))
             except Failed as failed:
                 print(failed)
                 dumps.append([])
@@ -260,7 +260,7 @@ def options():
     p.add_argument("--groups", type=int, default=150, help="size of a stream")
     p.add_argument("--harts", type=int, default=2, help="harts that run streams at once")
     p.add_argument("--mode", type=int, help="0 M, 1 S-Sv39, 2 U-Sv39, 3 S-Sv48, 4 U-Sv48, 5 S-Sv57, 6 U-Sv57")
-    p.add_argument("--timeout", type=float, default=300, help="seconds for one boot")
+    p.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
     return p.parse_args()
 
 

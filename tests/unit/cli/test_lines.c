@@ -40,7 +40,7 @@ static int run(char **words)
         if (fo < 0 || fe < 0 || in < 0 || dup2(in, 0) < 0 || dup2(fo, 1) < 0 || dup2(fe, 2) < 0) {
             _exit(120);
         }
-        alarm(20);
+        alarm(120);
         execv(weft, words);
         _exit(121);
     }
