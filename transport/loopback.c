@@ -99,20 +99,29 @@ static ssize_t loopback_receive(struct transport *t, int *src, enum traffic *tra
     return (ssize_t)l->held->length;
 }
 
-static int loopback_wait(struct transport *t, int fd, int timeout_ms)
+static int loopback_wait(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner)
 {
-    struct loopback *l = (struct loopback *)t;
-    struct inbox *in = &l->hub->inbox[t->self];
-    struct pollfd fds[2] = {{.fd = in->event, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-    if (poll(fds, fd >= 0 ? 2 : 1, timeout_ms) < 0) {
-        return errno == EINTR ? 0 : -errno;
+    struct inbox *in = &((struct loopback *)t)->hub->inbox[t->self];
+    struct pollfd fd = {.fd = in->event, .events = POLLIN};
+    struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    if (owner) {
+        pthread_mutex_unlock(owner);
     }
-    if (fds[0].revents) {
+    int n = ppoll(&fd, 1, timeout_ns < 0 ? NULL : &ts, NULL), e = errno;
+    if (owner) {
+        pthread_mutex_lock(owner);
+    }
+    if (n > 0) {
         uint64_t count;
-        ssize_t n = read(in->event, &count, sizeof(count));
-        (void)n;
+        ssize_t got = read(in->event, &count, sizeof(count));
+        (void)got;
     }
-    return 0;
+    return n >= 0 || e == EINTR ? 0 : -e;
+}
+
+static void loopback_wake(struct transport *t)
+{
+    wake(&((struct loopback *)t)->hub->inbox[t->self]);
 }
 
 static int loopback_lost(struct transport *t)
@@ -138,6 +147,7 @@ static void loopback_destroy(struct transport *t)
 static const struct transport_ops loopback_ops = {.send = loopback_send,
                                                   .receive = loopback_receive,
                                                   .wait = loopback_wait,
+                                                  .wake = loopback_wake,
                                                   .lost = loopback_lost,
                                                   .destroy = loopback_destroy};
 

@@ -17,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -34,7 +36,7 @@ struct peer {
 };
 
 /* What an epoll event stands for. */
-enum { WATCH_ROUTER, WATCH_MONITOR, WATCH_ZAP, WATCH_CALLER };
+enum { WATCH_ROUTER, WATCH_MONITOR, WATCH_ZAP, WATCH_WAKE };
 
 struct zmq_transport {
     struct transport base;
@@ -47,8 +49,10 @@ struct zmq_transport {
     zmq_msg_t held;
     /* We wait on the sockets' descriptors, not by zmq_poll, which asks every socket twice. A descriptor says only that
      * something happened: the socket is then read until it has nothing (ready is cleared). */
-    int poll, caller_fd;
+    int poll, event;
     bool ready[ROUTERS];
+    _Atomic bool asleep; /* set before it sleeps, taken by whoever writes the eventfd */
+    _Atomic bool woken;  /* since the last wait */
 };
 
 static void *zmq_socket_new(struct zmq_transport *z, int type)
@@ -70,14 +74,20 @@ static void *zmq_socket_new(struct zmq_transport *z, int type)
     return s;
 }
 
+static void watch_fd(struct zmq_transport *z, int fd, unsigned what, unsigned index)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)what << 32 | index};
+    int e = epoll_ctl(z->poll, EPOLL_CTL_ADD, fd, &event);
+    assert(!e);
+}
+
 static void watch(struct zmq_transport *z, void *socket, unsigned what, unsigned index)
 {
     int fd;
     size_t size = sizeof(fd);
     int e = zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)what << 32 | index};
-    e |= epoll_ctl(z->poll, EPOLL_CTL_ADD, fd, &event);
     assert(!e);
+    watch_fd(z, fd, what, index);
 }
 
 /* ---- addresses ---- */
@@ -221,6 +231,7 @@ static void zmq_transport_destroy(struct transport *t)
     zmq_close_all(z);
     zmq_ctx_term(z->context);
     close(z->poll);
+    close(z->event);
     for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
         if (z->ipc_path[c][0]) {
             unlink(z->ipc_path[c]);
@@ -247,8 +258,9 @@ struct transport *transport_zmq_bind(const struct transport_zmq_config *config, 
     }
     zmq_msg_init(&z->held);
     z->poll = epoll_create1(EPOLL_CLOEXEC);
-    z->caller_fd = -1;
-    assert(z->poll >= 0);
+    z->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    assert(z->poll >= 0 && z->event >= 0);
+    watch_fd(z, z->event, WATCH_WAKE, 0);
     memset(mine, 0, sizeof(*mine));
     mine->host = config->host;
     bool ok = true;
@@ -517,45 +529,74 @@ static ssize_t zmq_transport_receive(struct transport *t, int *src, enum traffic
     return -EAGAIN;
 }
 
-/* Adds the caller's descriptor when it is a new one. */
-static void watch_caller(struct zmq_transport *z, int fd)
+static int wait_events(struct zmq_transport *z, struct epoll_event *events, int max, int64_t timeout_ns)
 {
-    if (fd == z->caller_fd) {
-        return;
+    struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    int n = epoll_pwait2(z->poll, events, max, timeout_ns < 0 ? NULL : &ts, NULL);
+    if (n < 0 && errno == ENOSYS) {
+        n = epoll_wait(z->poll, events, max, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
     }
-    if (z->caller_fd >= 0) {
-        epoll_ctl(z->poll, EPOLL_CTL_DEL, z->caller_fd, NULL);
-    }
-    z->caller_fd = fd;
-    if (fd >= 0) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)WATCH_CALLER << 32};
-        epoll_ctl(z->poll, EPOLL_CTL_ADD, fd, &event);
+    return n >= 0 ? n : errno == EINTR ? 0 : -errno;
+}
+
+static void on_event(struct zmq_transport *z, unsigned what, unsigned index)
+{
+    uint64_t count;
+    ssize_t n;
+    switch (what) {
+    case WATCH_ROUTER:
+        z->ready[index] = true;
+        break;
+    case WATCH_MONITOR:
+        read_monitor(z, index / TRAFFIC_CLASSES, index % TRAFFIC_CLASSES);
+        break;
+    case WATCH_ZAP:
+        answer_zap(z);
+        break;
+    default:
+        n = read(z->event, &count, sizeof(count));
+        (void)n;
+        break;
     }
 }
 
-static int zmq_transport_wait(struct transport *t, int fd, int timeout_ms)
+static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner)
 {
     struct zmq_transport *z = (struct zmq_transport *)t;
     struct epoll_event events[16];
-    watch_caller(z, fd);
-    int n = epoll_wait(z->poll, events, 16, timeout_ms);
-    if (n < 0) {
-        return errno == EINTR ? 0 : -errno;
-    }
-    for (int i = 0; i < n; i++) {
-        unsigned what = (unsigned)(events[i].data.u64 >> 32), index = (unsigned)events[i].data.u64;
-        if (what == WATCH_ROUTER) {
-            z->ready[index] = true;
-        } else if (what == WATCH_MONITOR) {
-            read_monitor(z, index / TRAFFIC_CLASSES, index % TRAFFIC_CLASSES);
-        } else if (what == WATCH_ZAP) {
-            answer_zap(z);
+    int n = 0;
+    atomic_store(&z->asleep, true);
+    bool sleep = !atomic_load(&z->woken);
+    if (sleep) {
+        if (owner) {
+            pthread_mutex_unlock(owner);
+        }
+        n = wait_events(z, events, 16, timeout_ns);
+        if (owner) {
+            pthread_mutex_lock(owner);
         }
     }
-    if (n == 0) {
+    atomic_store(&z->asleep, false);
+    atomic_store(&z->woken, false);
+    for (int i = 0; i < n; i++) {
+        on_event(z, (unsigned)(events[i].data.u64 >> 32), (unsigned)events[i].data.u64);
+    }
+    if (sleep && n == 0) {
         look_at_monitors(z);
     }
-    return 0;
+    return n < 0 ? n : 0;
+}
+
+static void zmq_transport_wake(struct transport *t)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    /* The waiter says that it sleeps before it looks: either it sees `woken`, or it is seen asleep. */
+    atomic_store(&z->woken, true);
+    if (atomic_load(&z->asleep) && atomic_exchange(&z->asleep, false)) {
+        uint64_t one = 1;
+        ssize_t n = write(z->event, &one, sizeof(one));
+        (void)n; /* a full counter wakes as well */
+    }
 }
 
 static int zmq_transport_lost(struct transport *t)
@@ -573,5 +614,6 @@ static int zmq_transport_lost(struct transport *t)
 static const struct transport_ops zmq_ops = {.send = zmq_transport_send,
                                              .receive = zmq_transport_receive,
                                              .wait = zmq_transport_wait,
+                                             .wake = zmq_transport_wake,
                                              .lost = zmq_transport_lost,
                                              .destroy = zmq_transport_destroy};

@@ -8,11 +8,13 @@
  * came by MPI, are let in.
  *
  * Call sequence (ZeroMQ): transport_zmq_bind(); exchange the addresses (weft/membership.h); transport_zmq_connect();
- * then send, receive, wait, lost; transport_destroy(). All calls on one transport come from one thread at a time.
+ * then send, receive, wait, lost; transport_destroy(). All calls on one transport come from one thread at a time, but
+ * wake: any thread.
  */
 #ifndef WEFT_TRANSPORT_H
 #define WEFT_TRANSPORT_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +32,8 @@ struct transport_ops {
     int (*send)(struct transport *t, unsigned rank, enum traffic traffic, const void *head, size_t head_length,
                 const void *tail, size_t tail_length);
     ssize_t (*receive)(struct transport *t, int *src, enum traffic *traffic, const void **bytes);
-    int (*wait)(struct transport *t, int fd, int timeout_ms);
+    int (*wait)(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner);
+    void (*wake)(struct transport *t);
     int (*lost)(struct transport *t);
     void (*destroy)(struct transport *t);
 };
@@ -56,11 +59,18 @@ static inline ssize_t transport_receive(struct transport *t, int *src, enum traf
     return t->ops->receive(t, src, traffic, bytes);
 }
 
-/* Waits until there may be something to receive, a rank was lost, `fd` (or -1) is readable, or the time is over
- * (milliseconds, -1 = none). Returns 0, or -errno. May return early. */
-static inline int transport_wait(struct transport *t, int fd, int timeout_ms)
+/* Waits until there may be something to receive, a rank was lost, transport_wake() was called (since the last wait
+ * too), or the time is over (nanoseconds, -1 = none). Returns 0, or -errno. May return early. `owner` (or NULL) is held
+ * by the caller and let go of while it sleeps: others may send and receive meanwhile, under it. */
+static inline int transport_wait(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner)
 {
-    return t->ops->wait(t, fd, timeout_ms);
+    return t->ops->wait(t, timeout_ns, owner);
+}
+
+/* Ends the wait under way, or else the next one. Any thread. */
+static inline void transport_wake(struct transport *t)
+{
+    t->ops->wake(t);
 }
 
 /* A rank whose connection broke, each once; -1 if there is none. */

@@ -1,4 +1,5 @@
-/* The coherence thread: one loop over inbox, transport and timers. It waits in one place only, for all three. */
+/* The coherence thread: one loop over inbox, transport and timers. It waits in one place only, for all three. What it
+ * owns is under the owner mutex, which it holds but while it waits. */
 #include "cluster_state.h"
 
 #include <assert.h>
@@ -6,10 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,13 +28,7 @@ uint64_t cluster_now_ns(void)
 
 void cluster_wake(struct cluster *c)
 {
-    /* An exchange, not a load: either it comes after the other thread's, and finds it asleep, or before, and what was
-     * put in is seen when that thread looks once more (sleep_until_needed). */
-    if (atomic_exchange(&c->asleep, false)) {
-        uint64_t one = 1;
-        ssize_t n = write(c->event, &one, sizeof(one));
-        (void)n; /* a full counter wakes as well */
-    }
+    transport_wake(c->config.transport);
 }
 
 void cluster_queue(struct cluster *c, unsigned rank, const struct message *message)
@@ -331,34 +323,16 @@ static void beat(struct cluster *c, uint64_t now, bool all_read)
     }
 }
 
-static void set_timer(struct cluster *c, uint64_t at)
-{
-    if (at != c->timer_at) {
-        c->timer_at = at;
-        uint64_t when = at == UINT64_MAX ? 0 : at;
-        struct itimerspec spec = {
-            .it_value = {.tv_sec = (time_t)(when / 1000000000ull), .tv_nsec = (long)(when % 1000000000ull)}};
-        timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &spec, NULL);
-    }
-}
-
-/* Sleeps until a message, another thread or a timer has something. */
+/* Sleeps until a message, another thread or a timer has something. What was put into the inbox since it was emptied has
+ * woken us already: the wait then returns at once. */
 static void sleep_until_needed(struct cluster *c, uint64_t locks_due)
 {
-    atomic_exchange(&c->asleep, true);
-    if (inbox_empty(c) && !atomic_load(&c->stop) && !atomic_load(&c->stats_asked)) {
-        uint64_t now = cluster_now_ns();
-        set_timer(c, directory_deadline(c->directory));
-        uint64_t due = c->beat_due < locks_due ? c->beat_due : locks_due;
-        transport_wait(c->config.transport, c->poll, due > now ? (int)((due - now) / MS + 1) : 0);
-    }
-    uint64_t count;
-    if (!atomic_exchange(&c->asleep, false)) {
-        ssize_t n = read(c->event, &count, sizeof(count)); /* who took the flag writes, or has written */
-        (void)n;
-    }
-    if (c->timer_at <= cluster_now_ns() && read(c->timer, &count, sizeof(count)) > 0) {
-        c->timer_at = UINT64_MAX;
+    uint64_t due = directory_deadline(c->directory);
+    due = c->beat_due < due ? c->beat_due : due;
+    due = locks_due < due ? locks_due : due;
+    uint64_t now = cluster_now_ns();
+    if (due > now) {
+        transport_wait(c->config.transport, (int64_t)(due - now), &c->owner);
     }
 }
 
@@ -367,6 +341,7 @@ static void *run(void *opaque)
     struct cluster *c = opaque;
     pthread_setname_np(pthread_self(), "coherence");
     atomic_store(&c->tid, (int)syscall(SYS_gettid));
+    pthread_mutex_lock(&c->owner);
     uint64_t now = cluster_now_ns();
     for (unsigned r = 0; r < c->ranks; r++) {
         c->heard[r] = now;
@@ -394,6 +369,7 @@ static void *run(void *opaque)
             continue;
         }
         if (atomic_load(&c->stop) && inbox_empty(c)) {
+            pthread_mutex_unlock(&c->owner);
             return NULL;
         }
         sleep_until_needed(c, locks_due);
@@ -401,16 +377,6 @@ static void *run(void *opaque)
 }
 
 /* ---- frame ---- */
-
-static bool open_wakers(struct cluster *c)
-{
-    c->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    c->poll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event e = {.events = EPOLLIN};
-    return c->event >= 0 && c->timer >= 0 && c->poll >= 0 && !epoll_ctl(c->poll, EPOLL_CTL_ADD, c->event, &e) &&
-           !epoll_ctl(c->poll, EPOLL_CTL_ADD, c->timer, &e);
-}
 
 static struct directory *make_directory(struct cluster *c)
 {
@@ -439,7 +405,7 @@ struct cluster *cluster_create(const struct cluster_config *config)
     c->source.opaque = config->users_opaque;
     c->inbox.taken = calloc(c->ranks * DIR_REQUESTS, sizeof(*c->inbox.taken));
     c->taken_work = calloc(c->ranks * DIR_REQUESTS, sizeof(*c->taken_work));
-    assert(c->source.rights && c->inbox.taken && c->taken_work && open_wakers(c));
+    assert(c->source.rights && c->inbox.taken && c->taken_work);
     for (uint64_t p = 0; p < c->source.pages; p++) {
         atomic_init(&c->source.rights[p], (uint8_t)directory_right(c->directory, p));
     }
@@ -448,9 +414,9 @@ struct cluster *cluster_create(const struct cluster_config *config)
     struct lock_service_config l = {
         .self = c->self, .ranks = c->ranks, .lease_ns = LEASE_MS * MS, .margin_ns = MARGIN_MS * MS};
     c->locks = lock_service_create(&l, cluster_now_ns());
-    c->timer_at = UINT64_MAX;
     c->inbox.last = &c->inbox.first;
     c->inbox.out_last = &c->inbox.out_first;
+    pthread_mutex_init(&c->owner, NULL);
     pthread_mutex_init(&c->inbox_mutex, NULL);
     pthread_mutex_init(&c->lock_mutex, NULL);
     pthread_mutex_init(&c->clock_mutex, NULL);
@@ -505,12 +471,10 @@ void cluster_destroy(struct cluster **cluster)
     transport_destroy(&c->config.transport);
     directory_destroy(&c->directory);
     lock_service_destroy(&c->locks);
-    close(c->event);
-    close(c->timer);
-    close(c->poll);
     free(c->inbox.taken);
     free(c->taken_work);
     free((void *)c->source.rights);
+    pthread_mutex_destroy(&c->owner);
     pthread_mutex_destroy(&c->inbox_mutex);
     pthread_mutex_destroy(&c->lock_mutex);
     pthread_mutex_destroy(&c->clock_mutex);

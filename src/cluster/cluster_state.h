@@ -42,10 +42,11 @@ struct cluster {
     struct cluster_config config; /* (c) */
     unsigned self, ranks;         /* (c) */
     struct msg_context context;   /* (c) */
-    int event, timer, poll;       /* (c) what wakes the coherence thread: an eventfd, a timerfd, both in an epoll */
     pthread_t thread;             /* (c) after start */
     bool started;
     atomic_int tid;
+
+    pthread_mutex_t owner; /* of all that is marked [C]; the coherence thread lets go of it only while it waits */
 
     struct directory *directory;           /* [C] */
     struct dir_actions actions;            /* [C] */
@@ -53,13 +54,12 @@ struct cluster {
     struct peer_link link[WEFT_MAX_RANKS]; /* [C] */
     uint64_t heard[WEFT_MAX_RANKS];        /* [C] */
     uint64_t lost, send_failed;            /* [C] ranks */
-    uint64_t beat_due, timer_at;           /* [C] */
+    uint64_t beat_due;                     /* [C] */
     bool ended;                            /* [C] on_end was called */
     struct cluster_stats stats;            /* [C] */
 
     pthread_mutex_t inbox_mutex;
     struct inbox inbox; /* [I] */
-    atomic_bool asleep; /* [a] set by [C] before it waits, taken by whoever wakes it */
     atomic_bool stop;   /* [a] */
 
     pthread_mutex_t lock_mutex;

@@ -12,6 +12,8 @@
 
 #include "weft/transport.h"
 
+#define MS 1000000ll
+
 static char dir[64];
 
 static void make_dir(void)
@@ -36,7 +38,7 @@ static ssize_t receive(struct transport *t, int *src, enum traffic *traffic, con
         if (n >= 0 || now_s() > end) {
             return n;
         }
-        transport_wait(t, -1, 100);
+        transport_wait(t, 100 * MS, NULL);
     }
 }
 
@@ -154,7 +156,7 @@ START_TEST(test_lost)
     double end = now_s() + 100;
     int lost = -1;
     while (lost < 0 && now_s() < end) {
-        transport_wait(t[0], -1, 50);
+        transport_wait(t[0], 50 * MS, NULL);
         lost = transport_lost(t[0]);
     }
     ck_assert_int_eq(lost, 1);
@@ -194,7 +196,7 @@ START_TEST(test_stranger)
             int src;
             enum traffic traffic;
             const void *bytes;
-            transport_wait(t, -1, 50);
+            transport_wait(t, 50 * MS, NULL);
             ck_assert_int_eq(transport_receive(t, &src, &traffic, &bytes), -EAGAIN);
         }
         zmq_close(s);
@@ -231,6 +233,32 @@ START_TEST(test_nameless)
 }
 END_TEST
 
+static void *wake_later(void *opaque)
+{
+    usleep(20000);
+    transport_wake(opaque);
+    return NULL;
+}
+
+/* A wake before the wait ends it too; one that comes during the wait does not wait for the time to be over. */
+START_TEST(test_wake)
+{
+    struct transport *t[2];
+    pthread_t thread;
+    open_pair(t, false);
+    double start = now_s();
+    transport_wake(t[0]);
+    transport_wait(t[0], 100000 * MS, NULL);
+    pthread_create(&thread, NULL, wake_later, t[0]);
+    while (now_s() < start + 0.02) {
+        transport_wait(t[0], 100000 * MS, NULL);
+    }
+    ck_assert(now_s() < start + 90);
+    pthread_join(thread, NULL);
+    close_pair(t);
+}
+END_TEST
+
 START_TEST(test_loopback)
 {
     struct transport_hub *hub = transport_hub_create(2);
@@ -252,6 +280,7 @@ int main(void)
     TCase *c = tcase_create("transport");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_ipc);
+    tcase_add_test(c, test_wake);
     tcase_add_test(c, test_tcp_curve);
     tcase_add_test(c, test_lost);
     tcase_add_test(c, test_stranger);
