@@ -7,10 +7,11 @@
 #define STCE (1ull << 63)
 #define ALL 0xaaaull
 
-/* Gives a line that another part of the machine drives time to arrive. */
+/* Gives a line that another part of the machine drives time to arrive: a minute, for a host that is short of it. */
 static void settle(uint64_t mask, uint64_t want)
 {
-    for (unsigned i = 0; i < 1000000 && (csr_read("mip") & mask) != want; i++) {
+    uint64_t begin = csr_read("time");
+    while ((csr_read("mip") & mask) != want && csr_read("time") - begin < 600000000) {
     }
     CHECK_EQ(csr_read("mip") & mask, want);
 }
@@ -159,7 +160,7 @@ static void test_sstc(void)
     csr_write("0x14d", begin + 20000);
     while (!s_trap.count) {
         lower(PRV_S, spin, 100, SIE);
-        CHECK(csr_read("time") - begin < 200000000);
+        CHECK(csr_read("time") - begin < 600000000);
     }
     CHECK_EQ(s_trap.cause, 1ull << 63 | 5);
     CHECK(csr_read("time") - begin >= 20000);
@@ -180,8 +181,9 @@ static void test_aclint(void)
 {
     uint64_t a = MTIME, b = csr_read("time"), c = MTIME;
     CHECK(a <= b && b <= c);
-    MTIMECMP = MTIME + 20000;
+    MTIMECMP = MTIME + 600000000; /* far off, however the host takes its time here */
     CHECK_EQ(csr_read("mip") & 0x80, 0);
+    MTIMECMP = MTIME + 20000;
     csr_write("mie", 0x80);
     while (!(csr_read("mip") & 0x80)) {
         insn("wfi");
