@@ -56,6 +56,18 @@ static inline uint64_t rng_next(uint64_t *state)
     return z ^ z >> 31;
 }
 
+/* An SBI call (S mode); *value may be NULL. */
+static inline long sbi(long extension, long function, long a, long b, long c, long *value)
+{
+    register long a0 __asm__("a0") = a, a1 __asm__("a1") = b, a2 __asm__("a2") = c;
+    register long a6 __asm__("a6") = function, a7 __asm__("a7") = extension;
+    __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a6), "r"(a7) : "memory");
+    if (value) {
+        *value = a1;
+    }
+    return a0;
+}
+
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int c, size_t n);
 int memcmp(const void *a, const void *b, size_t n);

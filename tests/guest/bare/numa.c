@@ -26,17 +26,6 @@ static struct {
     uint64_t errors[MAX_HARTS];
 } job;
 
-static long sbi(long extension, long function, long a, long b, long c, long *value)
-{
-    register long a0 __asm__("a0") = a, a1 __asm__("a1") = b, a2 __asm__("a2") = c;
-    register long a6 __asm__("a6") = function, a7 __asm__("a7") = extension;
-    __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a6), "r"(a7) : "memory");
-    if (value) {
-        *value = a1;
-    }
-    return a0;
-}
-
 /* ---- what the device tree says ---- */
 
 static bool starts(const char *s, const char *prefix)
