@@ -1,13 +1,16 @@
 /*
  * What a remote page, a lock and an interrupt cost, beside the raw round trips of the same link in the same run.
  *
- *   mpirun -n 3 cluster_rtt [--count N] [--json]
+ *   mpirun --bind-to none -n 3 cluster_rtt [--count N] [--json]
  *
  * Rank 1 asks, rank 0 is the home, rank 2 the third party. Medians and 99th percentiles in microseconds, and the ratio
- * to the raw ZeroMQ round trip of the same size. "raw" is one thread at each end that does nothing else.
+ * to the raw ZeroMQ round trip of the same size. "raw" is one thread at each end that does nothing else: over ipc where
+ * all ranks are on one host, over tcp (not encrypted) where they are not, as the ranks' own messages go.
  */
 #include <arpa/inet.h>
 #include <assert.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -51,12 +54,12 @@ static double report(const char *name, unsigned n, double base)
     qsort(sample, n, sizeof(sample[0]), by_value);
     double p50 = sample[n / 2], p99 = sample[n * 99 / 100];
     if (json) {
-        printf("{\"name\": \"%s\", \"count\": %u, \"p50_us\": %.2f, \"p99_us\": %.2f, \"ratio\": %.2f}\n", name, n, p50,
+        printf("{\"name\": \"%s\", \"count\": %u, \"p50_us\": %.3f, \"p99_us\": %.3f, \"ratio\": %.2f}\n", name, n, p50,
                p99, base > 0 ? p50 / base : 0);
     } else if (base > 0) {
-        printf("%-44s p50 %8.2f  p99 %8.2f us   %.2f x raw\n", name, p50, p99, p50 / base);
+        printf("%-44s p50 %9.3f  p99 %9.3f us   %.2f x raw\n", name, p50, p99, p50 / base);
     } else {
-        printf("%-44s p50 %8.2f  p99 %8.2f us\n", name, p50, p99);
+        printf("%-44s p50 %9.3f  p99 %9.3f us\n", name, p50, p99);
     }
     fflush(stdout);
     return p50;
@@ -68,13 +71,15 @@ static void raw_zmq(const char *endpoint, const char *name, size_t answer, doubl
 {
     void *context = zmq_ctx_new(), *s = zmq_socket(context, ZMQ_PAIR);
     static char buffer[8192];
+    char bound[256] = "", all[WEFT_MAX_RANKS][256];
+    size_t size = sizeof(bound);
     if (members.self == 0) {
-        int e = zmq_bind(s, endpoint);
+        int e = zmq_bind(s, endpoint) || zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, bound, &size);
         assert(!e);
     }
-    membership_barrier(&members);
+    membership_exchange(&members, bound, sizeof(bound), all);
     if (members.self == 1) {
-        zmq_connect(s, endpoint);
+        zmq_connect(s, all[0]);
         for (unsigned i = 0; i < count; i++) {
             double start = now_us();
             zmq_send(s, buffer, SMALL, 0);
@@ -102,10 +107,29 @@ static void read_all(int fd, void *buffer, size_t size)
     }
 }
 
+/* Where this host is reached: by loopback where all ranks are on it, else by its first address on a network. */
+static struct in_addr own_address(void)
+{
+    struct in_addr found = {htonl(INADDR_LOOPBACK)};
+    struct ifaddrs *list = NULL;
+    if (members.hosts < 2 || getifaddrs(&list)) {
+        return found;
+    }
+    for (const struct ifaddrs *i = list; i; i = i->ifa_next) {
+        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && (i->ifa_flags & IFF_UP) &&
+            !(i->ifa_flags & IFF_LOOPBACK)) {
+            found = ((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr;
+            break;
+        }
+    }
+    freeifaddrs(list);
+    return found;
+}
+
 static void raw_tcp(const char *name, size_t answer)
 {
     static char buffer[8192];
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = own_address()};
     socklen_t length = sizeof(at);
     int listener = -1, fd = -1, yes = 1;
     if (members.self == 0) {
@@ -141,6 +165,23 @@ static void raw_tcp(const char *name, size_t answer)
     close(fd);
     close(listener);
     membership_barrier(&members);
+}
+
+static void bench_raw(void)
+{
+    char tcp[64], ipc[160], address[INET_ADDRSTRLEN];
+    struct in_addr mine = own_address();
+    inet_ntop(AF_INET, &mine, address, sizeof(address));
+    snprintf(tcp, sizeof(tcp), "tcp://%s:*", address);
+    snprintf(ipc, sizeof(ipc), "ipc://%s/bench", members.run_dir);
+    raw_tcp("raw TCP, 32 B there and back", SMALL);
+    raw_tcp("raw TCP, 32 B there, 4 KiB back", MSG_PAGE_SIZE);
+    raw_zmq(tcp, "raw ZeroMQ tcp, 32 B there and back", SMALL, &base_small);
+    raw_zmq(tcp, "raw ZeroMQ tcp, 32 B there, 4 KiB back", MSG_PAGE_SIZE, &base_page);
+    if (members.hosts < 2) {
+        raw_zmq(ipc, "raw ZeroMQ ipc, 32 B there and back", SMALL, &base_small);
+        raw_zmq(ipc, "raw ZeroMQ ipc, 32 B there, 4 KiB back", MSG_PAGE_SIZE, &base_page);
+    }
 }
 
 /* ---- pages ---- */
@@ -365,12 +406,7 @@ int main(int argc, char **argv)
     sem_init(&ended, 0, 0);
     sem_init(&pong, 0, 0);
     sem_init(&turn, 0, 0);
-    char endpoint[160];
-    raw_tcp("raw TCP, 32 B there and back", SMALL);
-    raw_tcp("raw TCP, 32 B there, 4 KiB back", MSG_PAGE_SIZE);
-    snprintf(endpoint, sizeof(endpoint), "ipc://%s/bench", members.run_dir);
-    raw_zmq(endpoint, "raw ZeroMQ ipc, 32 B there and back", SMALL, &base_small);
-    raw_zmq(endpoint, "raw ZeroMQ ipc, 32 B there, 4 KiB back", MSG_PAGE_SIZE, &base_page);
+    bench_raw();
     double mine[2] = {base_small, base_page}, all[WEFT_MAX_RANKS][2];
     membership_exchange(&members, mine, sizeof(mine), all);
     base_small = all[1][0];
