@@ -125,6 +125,8 @@ struct placement {
     void *deviation_arg;
     placement_traffic_fn *traffic_fn; /* (c) after placement_traffic_source, or NULL */
     void *traffic_arg;
+    placement_info_fn *info_fn; /* (c) after placement_info_source, or NULL */
+    void *info_arg;
     char place[sizeof(((struct machine_config *)0)->place)]; /* [R] what the plan was made from */
     struct control *control;                                 /* the control socket, or NULL */
 };

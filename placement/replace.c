@@ -184,6 +184,12 @@ void placement_traffic_source(struct placement *p, placement_traffic_fn *fn, voi
     p->traffic_arg = arg;
 }
 
+void placement_info_source(struct placement *p, placement_info_fn *fn, void *arg)
+{
+    p->info_fn = fn;
+    p->info_arg = arg;
+}
+
 /* The counted accesses, n x n, to free(); NULL with a sentence when nobody counts. */
 static double *traffic_read(struct placement *p, struct error *err)
 {
@@ -237,6 +243,9 @@ static void moved_report(json_t *root, uint64_t moved, double seconds)
 char *placement_command(struct placement *p, const char *line, placement_progress_fn *progress, void *arg)
 {
     struct error err = {0};
+    if (strncmp(line, "info ", 5) == 0 && p->info_fn != NULL) {
+        return p->info_fn(p->info_arg, line + 5);
+    }
     json_t *root = json_object();
     uint64_t moved = 0;
     double seconds = 0;

@@ -169,6 +169,7 @@ struct machine_config {
     char place[512]; /* --place POLICY or FILE (placement room parses it) */
     bool place_strict;
     char place_verify[64];   /* --verify [start][,every=10s][,exact] */
+    char system_map[512];    /* --system-map FILE: names for guest addresses in what is told of the cluster */
     char proof_file[512];    /* --proof FILE: the placement's proof as JSON, rewritten at each verification */
     char place_control[108]; /* --control FILE: unix socket for `weft placement` */
 };

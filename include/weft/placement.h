@@ -327,9 +327,14 @@ typedef void placement_traffic_fn(void *arg, double *matrix, unsigned n);
 /* Where "traffic" and "rebalance traffic" get it from; before placement_supervise_start. */
 void placement_traffic_source(struct placement *p, placement_traffic_fn *fn, void *arg);
 
+/* Answers "info WHAT" of the control socket with a line of JSON to free(). The socket's thread. */
+typedef char *placement_info_fn(void *arg, const char *what);
+/* Who knows; before placement_supervise_start. */
+void placement_info_source(struct placement *p, placement_info_fn *fn, void *arg);
+
 /*
- * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance [traffic]", "traffic". Returns one
- * line of JSON to free(). progress may be NULL.
+ * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance [traffic]", "traffic", "info WHAT".
+ * Returns one line of JSON to free(). progress may be NULL.
  */
 char *placement_command(struct placement *p, const char *line, placement_progress_fn *progress, void *arg);
 

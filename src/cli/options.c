@@ -57,6 +57,8 @@ const struct option options[] = {
      .own = true},
     {"stats", NULL, "FILE", "write the closing report as JSON", NULL, FIELD(stats_json), .check = FILE_WRITE,
      .own = true},
+    {"system-map", NULL, "FILE", "names for hot pages: a System.map or kallsyms of the guest's kernel", NULL,
+     FIELD(system_map), .check = FILE_READ, .own = true},
     {"report", NULL, NULL, "print the closing report (default on a terminal)", NULL, FIELD(report), .own = true},
     {"dry-run", NULL, NULL, "print the machine that this describes, and end", NULL, FIELD(dry_run), .own = true},
     {"json", NULL, NULL, "print in JSON", NULL, FIELD(json), .own = true},

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ranks_view.h"
 #include "virt.h"
 #include "weft/log.h"
 
@@ -47,6 +48,7 @@ bool ranks_begin(struct machine *m, struct error *err)
     r->m = m;
     atomic_init(&r->lost, -1);
     pthread_mutex_init(&r->queue_lock, NULL);
+    ranks_view_create(r);
     for (unsigned n = 0; n < m->cfg->num_nodes; n++) {
         bitmap_for_each(h, &m->cfg->node[n].cpus)
         {
@@ -134,6 +136,7 @@ bool ranks_join(struct machine *m, struct error *err)
     page_users_attach(r->users, &port);
     m->remote_irq = ranks_remote_irq;
     r->service_bh = loop_bh_create(m->loop, ranks_serve_asks, r);
+    ranks_view_start(r);
     return cluster_start(r->cluster, err);
 }
 
@@ -243,13 +246,10 @@ void ranks_leave(struct machine *m, int status)
     if (r->ready && ranks_lost(m) < 0) {
         with_watch(r, status, meet); /* nobody may take a closed connection for a death */
     }
-    uint64_t residual;
-    cluster_time_ns(r->cluster, &residual);
-    r->figures.clock_residual_ns = residual;
-    cluster_stats_get(r->cluster, &r->stats);
     cluster_stop(r->cluster);
-    r->figures.num_hot = cluster_hot_pages(r->cluster, r->figures.hot, RANKS_HOT);
-    r->left = true;
+    if (r->ready && ranks_lost(m) < 0) {
+        with_watch(r, status, ranks_view_exchange);
+    }
 }
 
 void ranks_free(struct machine *m)
@@ -258,6 +258,7 @@ void ranks_free(struct machine *m)
     if (r->service_bh) {
         loop_bh_destroy(&r->service_bh);
     }
+    ranks_view_destroy(r);
     if (r->cluster) {
         cluster_destroy(&r->cluster);
         page_users_destroy(&r->users);
@@ -284,15 +285,4 @@ void machine_leave(int status)
     pthread_mutex_destroy(&r->queue_lock);
     free(r);
     process_ranks = NULL;
-}
-
-bool ranks_figures(struct machine *m, struct ranks_figures *figures, struct cluster_stats *stats)
-{
-    struct ranks *r = m->ranks;
-    if (!r || !r->left) {
-        return false;
-    }
-    *figures = r->figures;
-    *stats = r->stats;
-    return true;
 }

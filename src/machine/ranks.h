@@ -48,15 +48,10 @@ uint64_t ranks_hart_status(struct cpu *cpu, unsigned hart);
 enum { RANKS_CONSOLE_MAX = 160 };
 unsigned ranks_console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n);
 
-/* Counters of this rank for the report; false when there are none. After ranks_leave. */
-enum { RANKS_HOT = 10 };
+/* Counters of this rank for ranks_view.h. */
 struct ranks_figures {
     uint64_t irqs_sent, mmio_sent, fences_sent, asks_served;
     uint64_t mmio_ns;
-    uint64_t clock_residual_ns;
-    unsigned num_hot; /* pages homed here that moved most */
-    struct hot_page hot[RANKS_HOT];
 };
-bool ranks_figures(struct machine *m, struct ranks_figures *figures, struct cluster_stats *stats);
 
 #endif

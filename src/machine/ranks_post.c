@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ranks_view.h"
 #include "sbi.h"
 #include "virt.h"
 #include "weft/devices.h"
@@ -444,7 +445,9 @@ void ranks_on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes,
     memset(&u, 0, sizeof(u));
     memcpy(&u, bytes, length < sizeof(u) ? length : sizeof(u));
     bool good = false;
-    if (kind == POST_ASK) {
+    if (kind >= POST_VIEW_FIRST) {
+        good = ranks_view_post(r, src, kind, bytes, length);
+    } else if (kind == POST_ASK) {
         good = on_ask(r, src, &u.ask, length);
     } else if (kind == POST_ANSWER) {
         good = on_answer(r, &u.answer, length);

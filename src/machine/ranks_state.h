@@ -30,7 +30,6 @@ struct ranks {
     struct page_users *users;  /* (c) */
     uint16_t rank_of_hart[WEFT_MAX_HARTS];
     bool ready;        /* main thread: all ranks were there */
-    bool left;         /* main thread: stats and figures are final */
     _Atomic int lost;  /* [a] */
     _Atomic bool over; /* [a] no answer will come any more */
     struct call call[WEFT_MAX_HARTS];
@@ -40,8 +39,8 @@ struct ranks {
     pthread_mutex_t queue_lock;
     struct queued_ask *first, **last; /* [Q] */
 
+    struct ranks_view *view;      /* ranks_view.h */
     struct ranks_figures figures; /* counters by __atomic_fetch_add */
-    struct cluster_stats stats;
 };
 
 /* Tells the machine that the run is over (run.c). */

@@ -1,5 +1,5 @@
 /* The closing report: what each hart did and what it cost, as text and as JSON. */
-#include "report_ranks.h"
+#include "ranks_view.h"
 #include "virt.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 
 #include "weft/log.h"
 #include "weft/placement.h"
+#include "weft/text.h"
 
 static const char *const exit_names[CPU_EXIT_COUNT] = {
     [CPU_EXIT_REQUEST] = "request", [CPU_EXIT_QUANTUM] = "quantum", [CPU_EXIT_WFI] = "wfi",
@@ -75,29 +76,120 @@ void report_accesses(void *arg, double *matrix, unsigned n)
     }
 }
 
-static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct proof *proof)
+static json_t *harts_json(const struct machine *m)
+{
+    json_t *harts = json_array();
+    for (unsigned h = 0; h < m->num_cpus; h++) {
+        if (!m->cpus[h]->remote) {
+            json_array_append_new(harts, hart_json(m->cpus[h]));
+        }
+    }
+    return harts;
+}
+
+static json_t *accesses_json(const struct machine *m)
 {
     uint64_t matrix[WEFT_MAX_NODES][WEFT_MAX_NODES];
-    struct bql_stats bql;
-    json_t *root = json_object(), *harts = json_array(), *rows = json_array();
-    bql_read_stats(&bql);
-    for (unsigned h = 0; h < m->num_cpus; h++) {
-        json_array_append_new(harts, hart_json(m->cpus[h]));
-    }
+    json_t *rows = json_array();
     sum_accesses(m, matrix);
     for (unsigned n = 0; n < m->cfg->num_nodes; n++) {
         json_array_append_new(rows, array_of(matrix[n], m->cfg->num_nodes));
     }
+    return rows;
+}
+
+/* ---- over ranks ---- */
+
+json_t *report_rank_json(struct machine *m)
+{
+    json_t *o = ranks_view_here(m);
+    json_object_set_new(o, "hart_figures", harts_json(m));
+    json_object_set_new(o, "access_matrix", accesses_json(m));
+    return o;
+}
+
+static int by_hart(const void *a, const void *b)
+{
+    const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+    return (int)json_integer_value(json_object_get(x, "hart")) - (int)json_integer_value(json_object_get(y, "hart"));
+}
+
+static json_t *sorted_by_hart(json_t *harts)
+{
+    json_t *hart[WEFT_MAX_HARTS], *o, *sorted = json_array();
+    size_t i, n = 0;
+    json_array_foreach(harts, i, o)
+    {
+        if (n < WEFT_MAX_HARTS) {
+            hart[n++] = o;
+        }
+    }
+    qsort(hart, n, sizeof(*hart), by_hart);
+    for (i = 0; i < n; i++) {
+        json_array_append(sorted, hart[i]);
+    }
+    json_decref(harts);
+    return sorted;
+}
+
+static void matrix_add(json_t *to, const json_t *from)
+{
+    json_t *row, *value;
+    size_t i, k;
+    json_array_foreach(from, i, row)
+    {
+        json_array_foreach(row, k, value)
+        {
+            json_t *sum = json_array_get(json_array_get(to, i), k);
+            if (sum) {
+                json_integer_set(sum, json_integer_value(sum) + json_integer_value(value));
+            }
+        }
+    }
+}
+
+/* What the ranks told when they met goes where one rank's figures are; their own objects follow under "cluster". */
+static void put_cluster(struct machine *m, json_t *root)
+{
+    json_t *all = ranks_view_all(m), *views = all ? json_object_get(all, "ranks") : NULL, *view;
+    size_t i;
+    if (!m->ranks) {
+        json_object_set_new(root, "cluster", json_null());
+        return;
+    }
+    json_object_set_new(root, "cluster", views ? json_incref(json_array_get(views, 0)) : ranks_view_here(m));
+    json_array_foreach(views, i, view)
+    {
+        if (i > 0) {
+            json_array_extend(json_object_get(root, "harts"), json_object_get(view, "hart_figures"));
+            matrix_add(json_object_get(root, "access_matrix"), json_object_get(view, "access_matrix"));
+        }
+        json_object_del(view, "hart_figures");
+        json_object_del(view, "access_matrix");
+    }
+    if (views) {
+        json_object_set_new(root, "harts", sorted_by_hart(json_incref(json_object_get(root, "harts"))));
+        json_object_set(root, "cluster_ranks", views);
+        json_object_set(root, "cluster_total", json_object_get(all, "total"));
+        json_object_set_new(root, "distances", ranks_distances_json(m));
+    }
+}
+
+static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct proof *proof)
+{
+    struct bql_stats bql;
+    json_t *root = json_object();
+    bql_read_stats(&bql);
     json_object_set_new(root, "version", json_string(WEFT_VERSION));
     json_object_set_new(root, "accel", json_string(m->accel->name));
     json_object_set_new(root, "exit_status", json_integer(m->exit_status));
     json_object_set_new(root, "run_s", json_real((double)run_ns / 1e9));
-    json_object_set_new(root, "harts", harts);
+    json_object_set_new(root, "harts", harts_json(m));
     json_object_set_new(root, "access_matrix_mode",
                         json_string(m->cfg->access_matrix == ACCESS_MATRIX_EXACT     ? "exact"
                                     : m->cfg->access_matrix == ACCESS_MATRIX_SAMPLED ? "sampled"
                                                                                      : "off"));
-    json_object_set_new(root, "access_matrix", rows);
+    json_object_set_new(root, "access_matrix", accesses_json(m));
     json_object_set_new(root, "bql",
                         json_pack("{s:I s:I s:I s:I s:I s:I}", "acquisitions", (json_int_t)bql.acquisitions,
                                   "contended", (json_int_t)bql.contended, "hold_ns", (json_int_t)bql.hold_ns, "wait_ns",
@@ -107,105 +199,142 @@ static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct pro
     json_t *placement = text ? json_loads(text, 0, NULL) : NULL;
     json_object_set_new(root, "placement", placement ? placement : json_null());
     free(text);
-    json_object_set_new(root, "cluster", report_ranks_json(m));
+    put_cluster(m, root);
     return root;
 }
 
-/* ---- text ---- */
+/* ---- text: narrow enough for two reports side by side ---- */
 
-static void print_harts(const struct machine *m, FILE *f)
+static uint64_t number(const json_t *o, const char *key)
 {
-    fprintf(f, "%4s %4s %15s %11s %9s %11s %11s %11s %9s %9s %9s %8s %8s %8s\n", "hart", "node", "instructions",
-            "interpreted", "blocks", "load miss", "store miss", "fetch miss", "walks", "mmio", "sbi", "user s", "sys s",
-            "wfi s");
-    for (unsigned h = 0; h < m->num_cpus; h++) {
-        const struct cpu *cpu = m->cpus[h];
-        const struct cpu_stats *s = &cpu->stats;
-        fprintf(f,
-                "%4u %4u %15" PRIu64 " %11" PRIu64 " %9" PRIu64 " %11" PRIu64 " %11" PRIu64 " %11" PRIu64 " %9" PRIu64
-                " %9" PRIu64 " %9" PRIu64 " %8.2f %8.2f %8.2f\n",
-                h, cpu->node, cpu_instret(cpu), s->interp_insns, s->blocks_translated, s->miss[MISS_L1_LOAD],
-                s->miss[MISS_L1_STORE], s->miss[MISS_FETCH], s->miss[MISS_L2], s->mmio, s->sbi_calls,
-                (double)s->user_us / 1e6, (double)s->sys_us / 1e6, (double)s->wfi_ns / 1e9);
+    json_int_t n = json_integer_value(json_object_get(o, key));
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static uint64_t sum_of(const json_t *array)
+{
+    json_t *v;
+    size_t i;
+    uint64_t sum = 0;
+    json_array_foreach(array, i, v)
+    {
+        sum += (uint64_t)json_integer_value(v);
+    }
+    return sum;
+}
+
+static void print_harts(const json_t *harts, FILE *f)
+{
+    json_t *o;
+    size_t i;
+    fprintf(f, "%4s %4s %6s %8s %8s %8s %6s %6s %6s\n", "hart", "node", "insns", "user s", "sys s", "wfi s", "sbi",
+            "excpt", "intr");
+    json_array_foreach(harts, i, o)
+    {
+        fprintf(f, "%4" PRIu64 " %4" PRIu64 " %6s %8.2f %8.2f %8.2f %6s %6s %6s\n", number(o, "hart"),
+                number(o, "node"), text_count(number(o, "instructions")).s,
+                json_real_value(json_object_get(o, "user_s")), json_real_value(json_object_get(o, "system_s")),
+                (double)number(o, "wfi_ns") / 1e9, text_count(number(o, "sbi_calls")).s,
+                text_count(sum_of(json_object_get(o, "exceptions"))).s,
+                text_count(sum_of(json_object_get(o, "interrupts"))).s);
     }
 }
 
-static uint64_t sum16(const uint64_t *v)
+static void print_engine(const json_t *harts, FILE *f)
 {
-    uint64_t n = 0;
-    for (unsigned i = 0; i < 16; i++) {
-        n += v[i];
-    }
-    return n;
-}
-
-static void print_exits(const struct machine *m, FILE *f)
-{
-    fprintf(f, "%4s", "hart");
-    for (unsigned i = 0; i < CPU_EXIT_COUNT; i++) {
-        fprintf(f, " %11s", exit_names[i]);
-    }
-    fprintf(f, " %11s %11s %11s\n", "exceptions", "interrupts", "kicks");
-    for (unsigned h = 0; h < m->num_cpus; h++) {
-        const struct cpu_stats *s = &m->cpus[h]->stats;
-        fprintf(f, "%4u", h);
-        for (unsigned i = 0; i < CPU_EXIT_COUNT; i++) {
-            fprintf(f, " %11" PRIu64, s->exits[i]);
-        }
-        fprintf(f, " %11" PRIu64 " %11" PRIu64 " %11" PRIu64 "\n", sum16(s->traps), sum16(s->interrupts), s->kicks);
+    json_t *o;
+    size_t i;
+    fprintf(f, "%4s %6s %6s %6s %6s %6s %6s %6s %6s\n", "hart", "intrpd", "blocks", "load", "store", "fetch", "walks",
+            "mmio", "kicks");
+    json_array_foreach(harts, i, o)
+    {
+        const json_t *miss = json_object_get(o, "tlb_misses");
+        fprintf(f, "%4" PRIu64 " %6s %6s %6s %6s %6s %6s %6s %6s\n", number(o, "hart"),
+                text_count(number(o, "interpreted")).s, text_count(number(o, "blocks")).s,
+                text_count(number(miss, "load")).s, text_count(number(miss, "store")).s,
+                text_count(number(miss, "fetch")).s, text_count(number(miss, "walk")).s,
+                text_count(number(o, "mmio")).s, text_count(number(o, "kicks")).s);
     }
 }
 
-static void print_matrix(const struct machine *m, FILE *f)
+static void print_matrix(const json_t *root, FILE *f)
 {
-    uint64_t matrix[WEFT_MAX_NODES][WEFT_MAX_NODES], total = 0, local = 0;
-    unsigned n = m->cfg->num_nodes;
-    if (m->cfg->access_matrix == ACCESS_MATRIX_OFF) {
+    const char *mode = json_string_value(json_object_get(root, "access_matrix_mode"));
+    json_t *rows = json_object_get(root, "access_matrix"), *row, *v;
+    size_t i, k, n = json_array_size(rows);
+    uint64_t total = 0, local = 0;
+    if (strcmp(mode, "off") == 0) {
         return;
     }
-    sum_accesses(m, matrix);
-    fprintf(f, "accesses (%s), row: node of the hart, column: node of the page\n%6s",
-            m->cfg->access_matrix == ACCESS_MATRIX_EXACT ? "exact" : "sampled", "");
-    for (unsigned to = 0; to < n; to++) {
-        fprintf(f, " %14u", to);
+    fprintf(f, "accesses (%s): row, node of the hart; column, of the page\n%4s", mode, "");
+    for (i = 0; i < n; i++) {
+        fprintf(f, " %6zu", i);
     }
-    for (unsigned from = 0; from < n; from++) {
-        fprintf(f, "\n%6u", from);
-        for (unsigned to = 0; to < n; to++) {
-            fprintf(f, " %14" PRIu64, matrix[from][to]);
-            total += matrix[from][to];
-            local += from == to ? matrix[from][to] : 0;
+    json_array_foreach(rows, i, row)
+    {
+        fprintf(f, "\n%4zu", i);
+        json_array_foreach(row, k, v)
+        {
+            uint64_t count = (uint64_t)json_integer_value(v);
+            fprintf(f, " %6s", text_count(count).s);
+            total += count;
+            local += i == k ? count : 0;
         }
     }
     fprintf(f, "\nlocal: %.1f %%\n", total ? 100.0 * (double)local / (double)total : 0.0);
 }
 
-static void print_text(struct machine *m, uint64_t run_ns, const struct proof *proof, FILE *f)
+static void print_bql(const json_t *b, FILE *f)
 {
-    struct bql_stats b;
-    bql_read_stats(&b);
-    fprintf(f, "weft: ran %.3f s, %s, exit status %d\n", (double)run_ns / 1e9, m->accel->name, m->exit_status);
-    print_harts(m, f);
-    print_exits(m, f);
-    fprintf(f,
-            "big lock: %" PRIu64 " acquisitions, %" PRIu64 " contended; held %.3f ms (longest %.3f), waited %.3f ms "
-            "(longest %.3f)\n",
-            b.acquisitions, b.contended, (double)b.hold_ns / 1e6, (double)b.max_hold_ns / 1e6, (double)b.wait_ns / 1e6,
-            (double)b.max_wait_ns / 1e6);
-    print_matrix(m, f);
-    report_ranks_print(m, f);
+    fprintf(
+        f, "big lock: taken %s times, %s contended; held %s us (longest %s),\n          waited %s us (longest %s)\n",
+        text_count(number(b, "acquisitions")).s, text_count(number(b, "contended")).s, text_us(number(b, "hold_ns")).s,
+        text_us(number(b, "max_hold_ns")).s, text_us(number(b, "wait_ns")).s, text_us(number(b, "max_wait_ns")).s);
+}
+
+/* Over ranks: all of them if they met at the end, else this one alone. */
+static void print_cluster(struct machine *m, const json_t *root, FILE *f)
+{
+    json_t *views = json_object_get(root, "cluster_ranks"), *alone = NULL;
+    if (!m->ranks) {
+        return;
+    }
+    if (views) {
+        cluster_print_summary(views, json_object_get(root, "cluster_total"), f);
+        return;
+    }
+    fprintf(f, "rank %u of %u alone: the others did not come to the end\n", ranks_self(m), m->cfg->ranks);
+    alone = json_pack("[O]", json_object_get(root, "cluster"));
+    json_t *total = cluster_report_total(alone);
+    cluster_print_summary(alone, total, f);
+    json_decref(total);
+    json_decref(alone);
+}
+
+static void print_text(struct machine *m, const json_t *root, const struct proof *proof, FILE *f)
+{
+    const json_t *harts = json_object_get(root, "harts");
+    fprintf(f, "weft: ran %.3f s, %s, exit status %d", json_real_value(json_object_get(root, "run_s")), m->accel->name,
+            m->exit_status);
+    if (m->ranks) {
+        fprintf(f, ", over %u ranks", m->cfg->ranks);
+    }
+    fputc('\n', f);
+    print_harts(harts, f);
+    print_engine(harts, f);
+    print_bql(json_object_get(root, "bql"), f);
+    print_matrix(root, f);
+    print_cluster(m, root, f);
     if (proof) {
         placement_print(m->placement, proof, f, PLACE_TEXT);
     }
 }
 
-static void write_json(struct machine *m, uint64_t run_ns, const struct proof *proof)
+static void write_json(const struct machine *m, const json_t *root)
 {
-    json_t *root = machine_json(m, run_ns, proof);
     if (json_dump_file(root, m->cfg->stats_json, JSON_INDENT(2)) != 0) {
         log_warn("--stats %s: cannot be written: %s", m->cfg->stats_json, strerror(errno));
     }
-    json_decref(root);
 }
 
 bool report_wanted(const struct machine *m)
@@ -215,10 +344,13 @@ bool report_wanted(const struct machine *m)
 
 void report_write(struct machine *m, uint64_t run_ns, const struct proof *proof)
 {
-    if (m->cfg->report) {
-        print_text(m, run_ns, proof, stderr);
+    json_t *root = machine_json(m, run_ns, proof);
+    /* Rank 0 tells of all; another rank speaks when that one is gone. */
+    if (m->cfg->report && (!m->ranks || ranks_self(m) == 0 || ranks_lost(m) == 0)) {
+        print_text(m, root, proof, stderr);
     }
     if (m->cfg->stats_json[0]) {
-        write_json(m, run_ns, proof);
+        write_json(m, root);
     }
+    json_decref(root);
 }

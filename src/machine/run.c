@@ -22,6 +22,7 @@
 
 #include "ranks.h"
 #include "ranks_state.h"
+#include "ranks_view.h"
 #include "virt.h"
 #include "weft/log.h"
 #include "weft/placement.h"
@@ -29,6 +30,7 @@
 struct run {
     struct machine m; /* first: machine_request_* get from it to the rest */
     struct boot boot;
+    struct machine_config cfg;  /* over ranks: a copy, completed by what was measured */
     struct loop_bh *request_bh; /* carries requests to the main loop */
     pthread_mutex_t request_lock;
     int signal_fd;
@@ -287,6 +289,28 @@ static bool verify_placement(struct machine *m, struct proof *proof, struct erro
     }
 }
 
+/* One table for each rank, in one piece: rank 0 prints them all, its own with what spans the ranks. */
+static void print_placement(struct machine *m, const struct proof *proof)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (!f) {
+        return;
+    }
+    placement_print(m->placement, proof, f, m->cfg->json ? PLACE_JSON : PLACE_TEXT);
+    if (m->ranks && ranks_self(m) == 0) {
+        ranks_distances_print(m, f);
+    }
+    fclose(f);
+    if (m->ranks && ranks_self(m) != 0) {
+        ranks_table_send(m, text);
+    } else {
+        fputs(text, stderr);
+    }
+    free(text);
+}
+
 /* What the operator asked to see of the placement, read back from the kernel. */
 static void show_placement(struct machine *m)
 {
@@ -300,7 +324,7 @@ static void show_placement(struct machine *m)
         log_warn("the placement cannot be read back: %s", err.text);
         return;
     }
-    placement_print(m->placement, &proof, stderr, cfg->json ? PLACE_JSON : PLACE_TEXT);
+    print_placement(m, &proof);
     proof_fini(&proof);
 }
 
@@ -341,8 +365,11 @@ static bool start(struct run *r, struct error *err)
     const struct machine_config *cfg = m->cfg;
     bool ok = start_memory(m, err);
     /* Ranks go on together or not at all. */
-    if ((m->ranks ? !ranks_agree(m, ok, err) : !ok) || (m->ranks && !ranks_join(m, err))) {
+    if ((m->ranks ? !ranks_agree(m, ok, err) : !ok) || (m->ranks && (!ranks_join(m, err) || !ranks_measure(m, err)))) {
         return false;
+    }
+    if (m->ranks && !cfg->have_distance) {
+        ranks_distances(m, &r->cfg);
     }
     ok = start_board(r, err);
     m->clock_base_ns = loop_now_ns();
@@ -353,6 +380,7 @@ static bool start(struct run *r, struct error *err)
     if (cfg->access_matrix != ACCESS_MATRIX_OFF) {
         placement_traffic_source(m->placement, report_accesses, m);
     }
+    placement_info_source(m->placement, ranks_info, m);
     return m->accel->create_vcpu_threads(m, err) &&
            placement_supervise_start(m->placement, cfg, placement_deviated, m, err);
 }
@@ -444,7 +472,7 @@ static bool read_files(struct run *r, struct error *err)
     if (!ranks_begin(m, err)) {
         return false;
     }
-    bool ok = ranks_self(m) != 0 || boot_load_files(&r->boot, m->cfg, err);
+    bool ok = ranks_self(m) != 0 || (boot_load_files(&r->boot, m->cfg, err) && ranks_view_symbols(m, err));
     return ranks_agree(m, ok, err);
 }
 
@@ -456,7 +484,8 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     struct run *r = calloc(1, sizeof(*r));
     assert(r);
     struct machine *m = &r->m;
-    m->cfg = cfg;
+    r->cfg = *cfg;
+    m->cfg = &r->cfg;
     r->signal_fd = -1;
     pthread_mutex_init(&r->request_lock, NULL);
     if (!read_files(r, err)) {

@@ -359,6 +359,9 @@ START_TEST(test_locks)
     ck_assert(cluster_lock_view(nodes[0].cluster, 0, &v));
     ck_assert_str_eq(v.name, "counter");
     ck_assert(!v.exclusive_holder);
+    struct cluster_histogram waits;
+    cluster_lock_waits(nodes[0].cluster, 0, &waits);
+    ck_assert_uint_eq(waits.count, v.stats.waits);
     stop_nodes();
 }
 END_TEST
@@ -434,22 +437,38 @@ START_TEST(test_reports)
     ck_assert_ptr_nonnull(j);
     json_t *home = json_object_get(json_object_get(json_object_get(j, "faults"), "read"), "home");
     ck_assert_int_eq(json_integer_value(json_object_get(home, "count")), 1);
-    ck_assert(json_real_value(json_object_get(home, "p50_us")) > 0);
+    ck_assert(json_integer_value(json_object_get(home, "p50_ns")) > 0);
     json_t *peer = json_array_get(json_object_get(j, "peers"), 0);
     ck_assert_int_eq(json_integer_value(json_object_get(peer, "pages_received")), 1);
     ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(peer, "received"), "GRANT")), 1);
+    json_t *read = json_object_get(json_object_get(peer, "faults"), "read");
+    ck_assert_int_eq(json_integer_value(json_object_get(read, "count")), 1);
     json_t *first = json_array_get(json_object_get(j, "locks"), 0);
     ck_assert_str_eq(json_string_value(json_object_get(first, "token")), "shared");
+    ck_assert(json_is_object(json_object_get(first, "waits")));
     json_decref(j);
+    json_t *ranks = json_array();
+    for (unsigned r = 0; r < RANKS; r++) {
+        json_array_append_new(ranks, cluster_report_json(nodes[r].cluster));
+    }
+    json_t *total = cluster_report_total(ranks);
+    ck_assert_int_eq(json_integer_value(json_object_get(total, "pages_sent")), 1);
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
-    cluster_report_coherence(nodes[1].cluster, f);
-    cluster_report_locks(nodes[1].cluster, f);
+    cluster_print_coherence(ranks, total, f);
+    cluster_print_locks(ranks, f);
+    cluster_print_ranks(ranks, f);
+    cluster_print_summary(ranks, total, f);
     fclose(f);
-    ck_assert_ptr_nonnull(strstr(text, "rank 1 of 3"));
-    ck_assert_ptr_nonnull(strstr(text, "machine"));
+    ck_assert_ptr_nonnull(strstr(text, "0 -> 1"));
+    ck_assert_ptr_nonnull(strstr(text, "machine                 1 "));
+    for (char *line = text; *line; line += strcspn(line, "\n") + 1) {
+        ck_assert_msg(strcspn(line, "\n") <= 80, "%.100s", line);
+    }
     free(text);
+    json_decref(total);
+    json_decref(ranks);
     stop_nodes();
 }
 END_TEST
