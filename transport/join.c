@@ -2,6 +2,8 @@
 #include "weft/membership.h"
 #include "weft/transport.h"
 
+#include "urgency.h"
+
 enum { CONNECT_MS = 10000 };
 
 struct transport *transport_join(const struct membership *m, int silence_ms, const int *io_cpus, unsigned num_io_cpus,
@@ -17,7 +19,10 @@ struct transport *transport_join(const struct membership *m, int silence_ms, con
                                           .num_io_cpus = num_io_cpus,
                                           .silence_ms = silence_ms};
     struct transport_address mine, all[WEFT_MAX_RANKS];
+    struct urgency before;
+    urgency_begin(&before); /* for ZeroMQ's threads, which begin with the first socket */
     struct transport *t = transport_zmq_bind(&config, &mine, err);
+    urgency_end(&before);
     if (!membership_agree(m, t != NULL, err)) {
         transport_destroy(&t);
         return NULL;

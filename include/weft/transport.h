@@ -88,6 +88,10 @@ static inline void transport_destroy(struct transport **t)
     }
 }
 
+/* The calling thread handles messages: the host's scheduler shall run it soon after it wakes. For the thread's whole
+ * life. */
+void transport_thread_urgent(void);
+
 /* ---- ZeroMQ ---- */
 
 enum { TRANSPORT_ADDRESSES = 8, TRANSPORT_KEY = 41 };

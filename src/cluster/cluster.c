@@ -340,6 +340,7 @@ static void *run(void *opaque)
 {
     struct cluster *c = opaque;
     pthread_setname_np(pthread_self(), "coherence");
+    transport_thread_urgent();
     atomic_store(&c->tid, (int)syscall(SYS_gettid));
     pthread_mutex_lock(&c->owner);
     uint64_t now = cluster_now_ns();
