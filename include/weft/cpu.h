@@ -219,6 +219,10 @@ void cpu_exclusive_end(struct machine *m, struct cpu *self);
  * MACHINE_PAUSED or with -S. Guest time stands still meanwhile. */
 void cpu_stop_all(struct machine *m);
 void cpu_resume_all(struct machine *m);
+/* Over ranks, where all must agree on the guest's clock: when this rank's stood still (as guest_clock_ns counts; only
+ * while paused), and the resume with m->clock_base_ns as agreed. Main loop thread. */
+uint64_t cpu_paused_at_ns(struct machine *m);
+void cpu_resume_all_at(struct machine *m, uint64_t clock_base_ns);
 /* True while the thread should go on running guest code (used inside waits). Own thread. */
 bool cpu_has_work(struct cpu *cpu);
 /* The hart whose thread this is (single: that runs now), or NULL. */
@@ -241,6 +245,7 @@ void bql_read_stats(struct bql_stats *out);
 /* ---- guest time: ticks of 100 ns (timebase-frequency 10 MHz), never decreasing over harts ---- */
 enum { GUEST_TIMEBASE_HZ = 10000000 };
 uint64_t guest_ticks(struct machine *m);                            /* any thread; instruction-derived under -icount */
+uint64_t guest_clock_ns(struct machine *m);                         /* what clock_base_ns counts: rank 0's clock */
 uint64_t guest_ticks_to_host_ns(struct machine *m, uint64_t ticks); /* CLOCK_MONOTONIC time at which ticks is reached */
 
 /* ---- architectural operations, src/tcg (own thread) ---- */

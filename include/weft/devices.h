@@ -73,6 +73,7 @@ enum { IMSIC_NUM_IDS = 255, IMSIC_PAGE_SIZE = 0x1000 };
 struct imsic *imsic_create(struct cpu *cpu);
 void imsic_reset(struct imsic *s);
 void imsic_send(struct imsic *s, enum imsic_file file, uint32_t identity);
+struct cpu *imsic_cpu(const struct imsic *s);
 void imsic_destroy(struct imsic **s);
 
 /* The pages of all interrupt files of one privilege level: hart h of group g lies at g << group_shift | h << 12. */

@@ -48,6 +48,10 @@ struct machine {
 void machine_request_shutdown(struct machine *m, int exit_status);
 void machine_request_reset(struct machine *m);
 
+/* Stops all harts, or lets them go on; on all ranks if there are several. Waits until it is so, or the machine ends
+ * (false). Not for vCPU threads, loops or the coherence thread. */
+bool machine_pause(struct machine *m, bool stop);
+
 /* The whole life of one machine. Returns the process's exit status; operator's errors set err and return 1. */
 int machine_run(const struct machine_config *cfg, struct error *err);
 

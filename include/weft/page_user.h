@@ -57,8 +57,8 @@ enum page_reach page_users_operate(struct cpu *cpu, uint64_t page, const struct 
 /* Does what take() has queued for the hart. Own thread, at a safe point. */
 void page_users_serve(struct cpu *cpu);
 
-/* Device DMA on one page: gets the right, waiting if need be, and keeps it until the end call. False: it will not come.
- * Any thread but the coherence thread; not under a lock that thread takes. */
+/* DMA on one page: gets the right, waiting if need be, and keeps it until the end call. False: it will not come. Not
+ * for loops and the coherence thread: for vCPU threads, which rest meanwhile, and workers. */
 struct page_pin {
     uint64_t page;
     enum page_right right;
@@ -68,6 +68,32 @@ struct page_pin {
 };
 bool page_users_dma_begin(struct page_users *users, struct page_pin *pin, uint64_t page, enum page_right right);
 void page_users_dma_end(struct page_users *users, struct page_pin *pin);
+
+/*
+ * Device DMA that never waits: a struct page_dma is what one queue of a device holds of guest memory. `need` says
+ * whether the pages are held, and if not, has them come; ready() is called then, and the device tries again from the
+ * start. What is held stays until the release. So a device first needs all that its next buffer takes, then copies,
+ * then releases.
+ *
+ * Only one page_dma of a rank holds pages while it waits for others (its turn); the rest let go and wait for the turn.
+ * With devices on one rank only, and harts that hold nothing while they wait, nobody waits in a circle.
+ *
+ * Threads: calls with the BQL; ready() by any thread (it may schedule a bottom half). Only over ranks.
+ */
+struct page_dma;
+struct page_dma *page_dma_create(struct page_users *users, void (*ready)(void *opaque), void *opaque);
+bool page_dma_need(struct page_dma *d, gpa_t gpa, uint64_t len, enum page_right right);
+/* Of pages that are held; false if not all of them are. */
+bool page_dma_read(struct page_dma *d, gpa_t gpa, void *buf, uint64_t len);
+bool page_dma_write(struct page_dma *d, gpa_t gpa, const void *buf, uint64_t len);
+/* Pages were needed that are to come: ready() will be called. */
+bool page_dma_waiting(struct page_dma *d);
+/* Lets go, and waits for nothing any more. */
+void page_dma_release(struct page_dma *d);
+/* After the cluster has ended, when nothing is under way. */
+void page_dma_destroy(struct page_dma **d);
+/* While parked no page_dma holds anything or asks for anything: for who stops the world. With the BQL. */
+void page_users_park(struct page_users *users, bool park);
 
 /* The right as the provider of pages knows it. */
 enum page_right page_users_right(const struct ram *ram, gpa_t gpa);

@@ -81,26 +81,15 @@ bool ranks_nodes(struct parse *p, struct error *err)
 /* What is not there over ranks is refused here, with what to say instead. */
 static bool supported(const struct machine_config *c, struct error *err)
 {
-    if (c->bios_kind != BIOS_BUILTIN) {
-        return error_set(err, "-bios with %u ranks: firmware in M mode runs on one rank only; leave -bios out",
-                         c->ranks);
-    }
-    if (c->aia == AIA_APLIC_IMSIC) {
-        return error_set(err,
-                         "-machine aia=aplic-imsic with %u ranks: interrupts go by the PLIC or the APLIC there; "
-                         "leave aia out or say aia=aplic",
-                         c->ranks);
-    }
     if (c->icount || c->thread == ACCEL_THREAD_SINGLE) {
         return error_set(err, "%s with %u ranks: harts of several ranks run at the same time; leave it out",
                          c->icount ? "-icount" : "-accel tcg,thread=single", c->ranks);
     }
-    if (c->num_virtio > 0) {
-        return error_set(err, "-device %s with %u ranks: virtio devices work on one rank only; leave it out",
-                         c->virtio[0].driver, c->ranks);
-    }
-    if (c->start_paused) {
-        return error_set(err, "-S with %u ranks: there is nobody to start the harts later; leave it out", c->ranks);
+    if (c->start_paused && !c->place_control[0]) {
+        return error_set(err,
+                         "-S with %u ranks: there is nobody to start the harts later; say --control FILE too, and "
+                         "then weft placement FILE cont",
+                         c->ranks);
     }
     return true;
 }

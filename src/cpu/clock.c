@@ -12,6 +12,11 @@ static uint64_t base_ns(const struct machine *m)
     return __atomic_load_n(&m->clock_base_ns, __ATOMIC_RELAXED);
 }
 
+uint64_t guest_clock_ns(struct machine *m)
+{
+    return m->clock_ns ? m->clock_ns(m) : now_ns();
+}
+
 /* The vCPU thread sees its own slice as it goes on; others see the end of the last one. */
 static uint64_t icount_now_ns(struct accel_state *s)
 {
@@ -30,8 +35,9 @@ uint64_t guest_ticks(struct machine *m)
         return icount_now_ns(s) / NS_PER_TICK;
     }
     uint64_t paused_at = s ? atomic_load_explicit(&s->paused_at_ns, memory_order_relaxed) : 0;
-    now = paused_at ? paused_at : m->clock_ns ? m->clock_ns(m) : now_ns();
-    return (now - base_ns(m)) / NS_PER_TICK;
+    now = paused_at ? paused_at : guest_clock_ns(m);
+    uint64_t base = base_ns(m); /* another rank may have chosen it by a clock that is a trifle ahead */
+    return now > base ? (now - base) / NS_PER_TICK : 0;
 }
 
 uint64_t guest_ticks_to_host_ns(struct machine *m, uint64_t ticks)

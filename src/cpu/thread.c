@@ -249,7 +249,7 @@ static struct accel_state *state_create(struct machine *m, bool single)
     }
     if (atomic_load(&m->state) == MACHINE_PAUSED || (m->cfg && m->cfg->start_paused)) {
         atomic_store(&s->halt, HALT_PAUSED);
-        atomic_store(&s->paused_at_ns, now_ns());
+        atomic_store(&s->paused_at_ns, guest_clock_ns(m));
     }
     return s;
 }

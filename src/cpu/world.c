@@ -108,7 +108,7 @@ void cpu_stop_all(struct machine *m)
     pthread_mutex_lock(&s->exclusive);
     if (!(atomic_fetch_or(&s->halt, HALT_PAUSED) & HALT_PAUSED)) {
         wait_all_resting(s, NULL);
-        atomic_store(&s->paused_at_ns, now_ns());
+        atomic_store(&s->paused_at_ns, guest_clock_ns(m));
     }
     pthread_mutex_unlock(&s->exclusive);
     if (had_bql) {
@@ -116,16 +116,30 @@ void cpu_stop_all(struct machine *m)
     }
 }
 
+uint64_t cpu_paused_at_ns(struct machine *m)
+{
+    struct accel_state *s = m->accel_data;
+    return atomic_load(&s->paused_at_ns);
+}
+
 void cpu_resume_all(struct machine *m)
+{
+    struct accel_state *s = m->accel_data;
+    if (atomic_load(&s->halt) & HALT_PAUSED) {
+        /* The guest does not see the time that it stood still. */
+        uint64_t base = __atomic_load_n(&m->clock_base_ns, __ATOMIC_RELAXED);
+        cpu_resume_all_at(m, base + guest_clock_ns(m) - atomic_load(&s->paused_at_ns));
+    }
+}
+
+void cpu_resume_all_at(struct machine *m, uint64_t clock_base_ns)
 {
     struct accel_state *s = m->accel_data;
     assert(!thread_self());
     if (!(atomic_load(&s->halt) & HALT_PAUSED)) {
         return;
     }
-    /* The guest does not see the time that it stood still. */
-    uint64_t base = __atomic_load_n(&m->clock_base_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&m->clock_base_ns, base + now_ns() - atomic_load(&s->paused_at_ns), __ATOMIC_RELAXED);
+    __atomic_store_n(&m->clock_base_ns, clock_base_ns, __ATOMIC_RELAXED);
     atomic_store(&s->paused_at_ns, 0);
     clear_halt(s, HALT_PAUSED);
     /* What the main loop changed meanwhile (a reset, the machine's state) may give sleeping harts something to do. */

@@ -55,6 +55,11 @@ void imsic_send(struct imsic *s, enum imsic_file file, uint32_t identity)
     pthread_mutex_unlock(&s->lock);
 }
 
+struct cpu *imsic_cpu(const struct imsic *s)
+{
+    return s->cpu;
+}
+
 /* Where a selector's value lives, or NULL for one that reads as zero; *exists is false for an illegal one. */
 static uint64_t *array_word(struct interrupt_file *f, unsigned select, bool *exists)
 {

@@ -6,7 +6,6 @@
  *          a2 = struct fw_dynamic_info as OpenSBI defines it; the kernel at DRAM + 2 MiB is the next stage.
  * none:    the kernel at DRAM (or where its ELF says), entered in M mode.
  */
-#include "ranks.h"
 #include "virt.h"
 
 #include <assert.h>
@@ -90,6 +89,14 @@ static bool put(struct machine *m, gpa_t at, const void *data, uint64_t size, co
     return true;
 }
 
+static void clear(struct machine *m, gpa_t at, uint64_t size)
+{
+    static const uint8_t zeroes[GUEST_PAGE_SIZE];
+    for (uint64_t done = 0; done < size; done += sizeof(zeroes)) {
+        ram_dma_write(&m->ram, at + done, zeroes, size - done < sizeof(zeroes) ? size - done : sizeof(zeroes));
+    }
+}
+
 static bool is_elf(const struct boot_image *img)
 {
     return img->size >= sizeof(Elf64_Ehdr) && memcmp(img->data, ELFMAG, SELFMAG) == 0;
@@ -121,8 +128,7 @@ static bool place_elf(struct machine *m, const struct boot_image *img, const cha
             return put(m, ph.p_paddr, file, ph.p_memsz, option, path, err);
         }
         ram_dma_write(&m->ram, ph.p_paddr, file + ph.p_offset, ph.p_filesz);
-        memset((uint8_t *)ram_ptr(&m->ram, ph.p_paddr) + ph.p_filesz, 0, ph.p_memsz - ph.p_filesz);
-        ram_dma_mark(&m->ram, ph.p_paddr, ph.p_memsz);
+        clear(m, ph.p_paddr + ph.p_filesz, ph.p_memsz - ph.p_filesz);
         if (eh.e_entry >= ph.p_vaddr && eh.e_entry - ph.p_vaddr < ph.p_memsz) {
             out->entry = eh.e_entry - ph.p_vaddr + ph.p_paddr;
         }
@@ -174,7 +180,7 @@ static bool place_image(struct machine *m, const struct boot_image *img, gpa_t r
 
 enum { ROM_INFO_OFFSET = 40 };
 
-static void set_rom(struct machine *m, gpa_t start, gpa_t fdt, gpa_t next)
+static void make_rom(struct boot_start *s, gpa_t next)
 {
     struct {
         uint32_t code[6];
@@ -191,14 +197,15 @@ static void set_rom(struct machine *m, gpa_t start, gpa_t fdt, gpa_t next)
                 0x0182b283, /* ld    t0, 24(t0) */
                 0x00028067, /* jr    t0 */
             },
-        .start = start,
-        .fdt = fdt,
+        .start = s->entry,
+        .fdt = s->fdt_addr,
         .magic = 0x4942534f, /* "OSBI" */
         .version = 2,
         .next_addr = next,
         .next_mode = 1, /* S */
     };
-    virt_rom_set(m, &rom, sizeof(rom));
+    _Static_assert(sizeof(rom) <= sizeof(s->rom), "the ROM fits");
+    memcpy(s->rom, &rom, sizeof(rom));
 }
 
 /* ---- everything together ---- */
@@ -232,13 +239,13 @@ static bool place_fdt(struct boot *b, struct machine *m, struct virt_chosen *c, 
         return false;
     }
     uint64_t top = m->ram.size < DRAM_LOW_END ? m->ram.size : DRAM_LOW_END;
-    b->fdt_addr = size < top ? (m->ram.base + top - size) & ~(FDT_ALIGN - 1) : m->ram.base;
+    b->start.fdt_addr = size < top ? (m->ram.base + top - size) & ~(FDT_ALIGN - 1) : m->ram.base;
     bool done = true;
-    if (b->fdt_addr < used_end) {
+    if (b->start.fdt_addr < used_end) {
         done = error_set(err, "-m %lluM: the kernel and initrd leave no room for the device tree; give the guest more",
                          (unsigned long long)(m->ram.size / MIB));
     }
-    done = done && put(m, b->fdt_addr, blob, size, "-dtb", m->cfg->dtb, err);
+    done = done && put(m, b->start.fdt_addr, blob, size, "-dtb", m->cfg->dtb, err);
     free(blob);
     return done;
 }
@@ -254,7 +261,7 @@ static void images_release(const struct boot *b)
     }
 }
 
-static bool place_all(struct boot *b, struct machine *m, struct error *err)
+bool boot_place(struct boot *b, struct machine *m, struct error *err)
 {
     const struct machine_config *cfg = m->cfg;
     struct placed kernel = {.entry = VIRT_DRAM_BASE, .end = VIRT_DRAM_BASE}, bios = kernel;
@@ -273,27 +280,24 @@ static bool place_all(struct boot *b, struct machine *m, struct error *err)
     if (!place_fdt(b, m, &chosen, end > bios.end ? end : bios.end, err)) {
         return false;
     }
-    b->entry = cfg->bios_kind == BIOS_FILE ? bios.entry : kernel.entry;
-    set_rom(m, b->entry, b->fdt_addr, b->kernel.data ? kernel.entry : 0);
+    b->start.entry = cfg->bios_kind == BIOS_FILE ? bios.entry : kernel.entry;
+    make_rom(&b->start, b->kernel.data ? kernel.entry : 0);
     images_release(b);
     return true;
 }
 
-bool boot_place(struct boot *b, struct machine *m, struct error *err)
+void boot_harts(const struct boot *b, struct machine *m)
 {
-    bool elsewhere = m->ranks && ranks_self(m) != 0;
-    if (!elsewhere && !place_all(b, m, err)) {
-        return false;
-    }
+    const struct boot_start *s = &b->start;
     bool builtin = m->cfg->bios_kind == BIOS_BUILTIN;
+    virt_rom_set(m, s->rom, sizeof(s->rom));
     for (unsigned h = 0; h < m->num_cpus; h++) {
         struct cpu *cpu = m->cpus[h];
         if (builtin) {
-            cpu_reset(cpu, b->entry, h, b->fdt_addr, PRIV_S);
+            cpu_reset(cpu, s->entry, h, s->fdt_addr, PRIV_S);
         } else {
-            cpu_reset(cpu, VIRT_ROM_BASE, h, b->fdt_addr, PRIV_M);
+            cpu_reset(cpu, VIRT_ROM_BASE, h, s->fdt_addr, PRIV_M);
         }
         atomic_store(&cpu->hart_state, builtin && h > 0 ? HART_STOPPED : HART_STARTED);
     }
-    return true;
 }

@@ -72,7 +72,7 @@ bool ranks_agree(struct machine *m, bool ok, struct error *err)
 
 /* ---- the end of the run ---- */
 
-void ranks_shutdown(struct machine *m, int status, const char *sentence)
+void ranks_shutdown_now(struct machine *m, int status, const char *sentence)
 {
     struct ranks *r = m->ranks;
     if (r->cluster) {
@@ -129,6 +129,7 @@ bool ranks_join(struct machine *m, struct error *err)
         .hot_transfers = m->cfg->ranks == 2 ? HOT_TRANSFERS : 0,
     };
     r->cluster = cluster_create(&config);
+    ranks_world_create(r);
     struct page_port port = {.source = cluster_pages(r->cluster),
                              .acquire = page_source_acquire,
                              .operate = page_source_operate,
@@ -168,16 +169,45 @@ static bool wait_for_clock(struct machine *m, struct error *err)
                      r->members.self, r->members.member[r->members.self].hostname, r->members.member[0].hostname);
 }
 
-bool ranks_ready(struct machine *m, bool ok, struct error *err)
+/* Rank 0 has the devices and says so as long as it runs: who has the interrupt controllers, the console and each virtio
+ * device is the holder of their lock. */
+static bool own_devices(struct machine *m, struct error *err)
 {
     struct ranks *r = m->ranks;
-    ok = ok && wait_for_clock(m, err);
+    char names[2 + sizeof(m->cfg->virtio) / sizeof(m->cfg->virtio[0])][32] = {"device.interrupts", "device.console"};
+    unsigned n = 2;
+    for (unsigned i = 0; i < m->cfg->num_virtio; i++) {
+        snprintf(names[n++], sizeof(names[0]), "device.virtio%u", i);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct lock_fence fence;
+        int lock = cluster_lock_open(r->cluster, names[i]);
+        if (lock < 0 || !cluster_lock(r->cluster, lock, LOCK_EXCLUSIVE, &fence)) {
+            return error_set(err, "rank 0 cannot take the lock %s: it is cut off from the others", names[i]);
+        }
+        r->device_fence = i == 0 ? fence.token : r->device_fence;
+    }
+    return true;
+}
+
+struct shared {
+    uint64_t now;
+    uint8_t bytes[RANKS_SHARE_MAX];
+};
+
+bool ranks_ready(struct machine *m, bool ok, void *share, size_t size, struct error *err)
+{
+    struct ranks *r = m->ranks;
+    struct shared mine = {.now = loop_now_ns()}, all[WEFT_MAX_RANKS];
+    assert(size <= sizeof(mine.bytes));
+    ok = ok && wait_for_clock(m, err) && (r->members.self != 0 || own_devices(m, err));
     if (!membership_agree(&r->members, ok, err)) {
         return false;
     }
-    uint64_t now = loop_now_ns(), all[WEFT_MAX_RANKS];
-    membership_exchange(&r->members, &now, sizeof(now), all);
-    m->clock_base_ns = all[0];
+    memcpy(mine.bytes, share, size);
+    membership_exchange(&r->members, &mine, sizeof(mine), all);
+    memcpy(share, all[0].bytes, size);
+    m->clock_base_ns = all[0].now;
     r->ready = true;
     return true;
 }
@@ -261,6 +291,7 @@ void ranks_free(struct machine *m)
     ranks_view_destroy(r);
     if (r->cluster) {
         cluster_destroy(&r->cluster);
+        ranks_world_destroy(r);
         page_users_destroy(&r->users);
     }
     ranks_queue_clear(r);

@@ -2,11 +2,13 @@
  * One guest over several ranks: what of the machine spans them.
  *
  * Every rank maps all of guest RAM and has a struct cpu for every hart; threads run only the harts of its own guest
- * nodes. Rank 0 has the devices; other ranks send accesses to it (ranks_bus_forward). Pages come through weft/cluster.h
- * and weft/page_user.h. Everything else is a post: an ask of a hart with an answer, or an interrupt line.
+ * nodes. Rank 0 has the devices; other ranks send accesses to it, and each rank has its harts' ACLINT and IMSIC
+ * registers (ranks_bus.c). Pages come through weft/cluster.h and weft/page_user.h. Everything else is a post: an ask of
+ * a hart with an answer, or an interrupt line.
  *
  * Call sequence: ranks_begin (before any thread); ranks_join after ram_create, before the harts; ranks_bus_forward
- * after the devices; ranks_ready before the vCPU threads; ...; ranks_leave when they have ended; ranks_free.
+ * after the devices; ranks_ready before the vCPU threads, which start paused; ranks_want WORLD_CONT; ...; ranks_leave
+ * when they have ended; ranks_free.
  * All of them on the main thread. On one rank m->ranks is NULL and nothing here is called.
  */
 #ifndef WEFT_RANKS_H
@@ -20,10 +22,14 @@ bool ranks_begin(struct machine *m, struct error *err);
 /* True if ok on all ranks; else the error of the lowest that failed. */
 bool ranks_agree(struct machine *m, bool ok, struct error *err);
 bool ranks_join(struct machine *m, struct error *err);
-/* This rank's devices stand for those of rank 0: accesses go there. Not on rank 0. */
+/* From here on accesses to registers that another rank has go there: other ranks' devices stand for those of rank 0. */
 void ranks_bus_forward(struct machine *m);
-/* All ranks are there: the guest's clock starts. */
-bool ranks_ready(struct machine *m, bool ok, struct error *err);
+/* A store to a register of a hart of another rank, from anywhere on this one; nobody waits for it. */
+void ranks_bus_store(struct machine *m, unsigned hart, gpa_t gpa, unsigned size, uint64_t value);
+/* All ranks are there; rank 0 takes its devices' locks. `share`, of at most RANKS_SHARE_MAX bytes, becomes what rank 0
+ * has there. */
+enum { RANKS_SHARE_MAX = 256 };
+bool ranks_ready(struct machine *m, bool ok, void *share, size_t size, struct error *err);
 /* Waits for the other ranks' ends, then leaves the cluster. `status` is what the process ends with. */
 void ranks_leave(struct machine *m, int status);
 /* After the harts are gone, before the RAM and the loop are. MPI goes on until machine_leave (weft/machine.h). */
@@ -32,8 +38,12 @@ void ranks_free(struct machine *m);
 /* This rank's number. */
 unsigned ranks_self(const struct machine *m);
 unsigned ranks_of_hart(const struct machine *m, unsigned hart);
-/* Ends the machine on every rank. Any thread. */
-void ranks_shutdown(struct machine *m, int status, const char *sentence);
+/* A change of the machine's state on all ranks, under the lock "machine.state" (ranks_world.c). `status`: of OFF. Any
+ * thread; returns at once. */
+enum world_op { WORLD_OFF, WORLD_RESET, WORLD_STOP, WORLD_CONT, WORLD_OPS };
+void ranks_want(struct machine *m, enum world_op op, int status);
+/* Ends the machine on every rank without further ado. Any thread. */
+void ranks_shutdown_now(struct machine *m, int status, const char *sentence);
 /* -1, or the rank that was lost. */
 int ranks_lost(const struct machine *m);
 

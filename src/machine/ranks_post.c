@@ -1,9 +1,9 @@
 /*
  * What ranks say to one another about the machine: asks with answers, and interrupt lines.
  *
- * A hart asks, the other rank's coherence thread receives. Harts' affairs (fences, start, status) are begun right
- * there; what needs a device goes through a queue to the main loop of rank 0, because a device may have to wait for
- * pages.
+ * A hart asks, the other rank's coherence thread receives. Harts' affairs (fences, start, status, their own registers)
+ * are begun right there; what needs a device goes through a queue to the main loop of rank 0, because that thread never
+ * wants the big lock.
  */
 #include "ranks_state.h"
 
@@ -17,51 +17,15 @@
 #include "weft/devices.h"
 #include "weft/log.h"
 
-enum post_kind { POST_ASK = 1, POST_ANSWER, POST_IRQ };
-enum ask_what { ASK_READ, ASK_WRITE, ASK_FENCE, ASK_START, ASK_STATUS, ASK_PUT, ASK_GET, ASK_WHATS };
-
-struct ask {
-    uint16_t hart; /* who asks */
-    uint8_t what;  /* enum ask_what */
-    uint8_t size;  /* READ, WRITE: of the access; PUT, GET: bytes */
-    uint32_t number;
-    uint64_t a, b, c;
-    uint64_t harts[WEFT_MAX_HARTS / 64]; /* FENCE */
-};
-
-struct put_ask {
-    struct ask ask;
-    uint8_t bytes[RANKS_CONSOLE_MAX];
-};
-
-struct answer {
-    uint16_t hart, length;
-    uint32_t number;
-    uint64_t value;
-    uint8_t bytes[RANKS_CONSOLE_MAX];
-};
-
-struct irq_post {
-    uint32_t hart, level;
-    uint64_t mask;
-};
-
-_Static_assert(sizeof(struct put_ask) <= MSG_POST_MAX && sizeof(struct answer) <= MSG_POST_MAX, "fits one message");
-
 struct queued_ask {
     struct queued_ask *next;
     unsigned src;
     struct put_ask put;
 };
 
-static void count(uint64_t *counter, uint64_t n)
-{
-    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
-}
-
 /* ---- asking: the hart's thread ---- */
 
-static struct call *call_begin(struct cpu *cpu, struct ask *ask, unsigned answers)
+struct call *ranks_call_begin(struct cpu *cpu, struct ask *ask, unsigned answers)
 {
     struct ranks *r = cpu->machine->ranks;
     struct call *c = &r->call[cpu->hart];
@@ -87,110 +51,57 @@ void ranks_calls_fail(struct ranks *r)
 
 /* ---- interrupt lines ---- */
 
-/* Lines belong to devices, which are on rank 0; a rank without them sends software interrupts only. */
+/* Lines belong to devices, which are on rank 0. Other ranks have none to set, but send software interrupts (SBI IPI).
+ */
 void ranks_remote_irq(struct cpu *cpu, uint64_t mask, bool level)
 {
     struct machine *m = cpu->machine;
     struct ranks *r = m->ranks;
-    const uint64_t software = 1ull << IRQ_SSI;
-    if (mask != software) {
-        if (r->members.self != 0) {
-            return;
-        }
+    bool ipi = mask == 1ull << IRQ_SSI;
+    if (ipi ? !level : r->members.self != 0) {
+        return;
+    }
+    if (!ipi) {
         /* The proxy's mip is the level that was told last. */
         uint64_t before = level ? atomic_fetch_or(&cpu->mip, mask) : atomic_fetch_and(&cpu->mip, ~mask);
         if (level ? !(~before & mask) : !(before & mask)) {
             return;
         }
-    } else if (!level) {
-        return;
     }
-    struct irq_post p = {.hart = cpu->hart, .level = level, .mask = mask};
-    count(&r->figures.irqs_sent, 1);
+    struct irq_post p = {.hart = cpu->hart, .level = level, .mask = mask, .fence = ipi ? 0 : r->device_fence};
+    ranks_count(&r->figures.irqs_sent, 1);
     cluster_post(r->cluster, r->rank_of_hart[cpu->hart], POST_IRQ, &p, sizeof(p));
 }
 
 static bool on_irq(struct ranks *r, const struct irq_post *p)
 {
-    if (p->hart >= r->m->num_cpus || r->m->cpus[p->hart]->remote) {
+    const uint64_t lines = 1ull << IRQ_MEI | 1ull << IRQ_SEI;
+    bool ipi = p->mask == 1ull << IRQ_SSI;
+    if (p->hart >= r->m->num_cpus || r->m->cpus[p->hart]->remote || (!ipi && p->mask & ~lines)) {
         return false;
+    }
+    if (!ipi && p->fence < r->device_fence) {
+        return false; /* from one who owned the interrupt controllers before */
+    }
+    if (ipi) {
+        sbi_count(r->m->cpus[p->hart], FW_IPI_RECEIVED);
+    } else {
+        r->device_fence = p->fence;
     }
     cpu_irq_set(r->m->cpus[p->hart], p->mask, p->level);
     return true;
 }
 
-/* ---- devices ---- */
+/* ---- devices and console: rank 0 ---- */
 
-struct forwarded {
-    struct mmio_ops ops;
-    struct machine *m;
-    gpa_t base;
-};
-
-static uint64_t ask_device(struct machine *m, enum ask_what what, gpa_t gpa, unsigned size, uint64_t value)
-{
-    struct cpu *cpu = cpu_current();
-    assert(cpu);
-    struct ask ask = {.what = (uint8_t)what, .size = (uint8_t)size, .a = gpa, .b = value};
-    struct call *c = call_begin(cpu, &ask, 1);
-    uint64_t start = loop_now_ns();
-    cluster_post(m->ranks->cluster, 0, POST_ASK, &ask, sizeof(ask));
-    cpu_away_wait(cpu, &c->over);
-    count(&m->ranks->figures.mmio_sent, 1);
-    count(&m->ranks->figures.mmio_ns, loop_now_ns() - start);
-    return c->value;
-}
-
-static uint64_t forward_read(void *opaque, uint64_t offset, unsigned size)
-{
-    struct forwarded *f = opaque;
-    return ask_device(f->m, ASK_READ, f->base + offset, size, 0);
-}
-
-static void forward_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-    struct forwarded *f = opaque;
-    ask_device(f->m, ASK_WRITE, f->base + offset, size, value);
-}
-
-void ranks_bus_forward(struct machine *m)
-{
-    static struct forwarded forwarded[BUS_MAX_REGIONS]; /* one machine per process */
-    for (unsigned i = 0; i < m->bus.num_regions; i++) {
-        struct mmio_region *g = &m->bus.region[i];
-        forwarded[i] = (struct forwarded){.ops = *g->ops, .m = m, .base = g->base};
-        forwarded[i].ops.read = g->ops->read ? forward_read : NULL;
-        forwarded[i].ops.write = g->ops->write ? forward_write : NULL;
-        forwarded[i].ops.lockless = true;
-        g->ops = &forwarded[i].ops;
-        g->opaque = &forwarded[i];
-    }
-}
-
-static void send_answer(struct ranks *r, unsigned src, const struct ask *ask, uint64_t value, const void *bytes,
-                        unsigned length)
+void ranks_answer(struct ranks *r, unsigned src, const struct ask *ask, uint64_t value, const void *bytes,
+                  unsigned length)
 {
     struct answer a = {.hart = ask->hart, .number = ask->number, .value = value, .length = (uint16_t)length};
     if (length) {
         memcpy(a.bytes, bytes, length);
     }
     cluster_post(r->cluster, src, POST_ANSWER, &a, offsetof(struct answer, bytes) + length);
-}
-
-/* With the BQL. The access was checked against the same map where it came from, but a message may say anything. */
-static uint64_t access_device(struct machine *m, const struct ask *ask)
-{
-    const struct mmio_region *g = bus_find(&m->bus, ask->a);
-    unsigned size = ask->size;
-    if (!g || size < g->ops->min_size || size > g->ops->max_size || size & (size - 1) || ask->a & (size - 1) ||
-        size > g->size - (ask->a - g->base)) {
-        return 0;
-    }
-    if (ask->what == ASK_WRITE) {
-        g->ops->write(g->opaque, ask->a - g->base, ask->b, size);
-        return 0;
-    }
-    return g->ops->read(g->opaque, ask->a - g->base, size);
 }
 
 static void serve_ask(struct ranks *r, struct queued_ask *q)
@@ -201,15 +112,15 @@ static void serve_ask(struct ranks *r, struct queued_ask *q)
     switch (ask->what) {
     case ASK_READ:
     case ASK_WRITE:
-        send_answer(r, q->src, ask, access_device(r->m, ask), NULL, 0);
+        ranks_answer(r, q->src, ask, ranks_bus_access(r->m, ask), NULL, 0);
         break;
     case ASK_PUT:
         n = uart_console_write(virt_uart(r->m), q->put.bytes, ask->size);
-        send_answer(r, q->src, ask, n, NULL, 0);
+        ranks_answer(r, q->src, ask, n, NULL, 0);
         break;
     default:
         n = uart_console_read(virt_uart(r->m), bytes, ask->size);
-        send_answer(r, q->src, ask, n, bytes, n);
+        ranks_answer(r, q->src, ask, n, bytes, n);
         break;
     }
 }
@@ -268,7 +179,7 @@ unsigned ranks_console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n)
     if (write) {
         memcpy(p.bytes, bytes, n);
     }
-    struct call *c = call_begin(cpu, &p.ask, 1);
+    struct call *c = ranks_call_begin(cpu, &p.ask, 1);
     cluster_post(r->cluster, 0, POST_ASK, &p, sizeof(p.ask) + (write ? n : 0));
     cpu_rest_wait(cpu, &c->over);
     unsigned done = c->value < n ? (unsigned)c->value : n;
@@ -298,12 +209,12 @@ bool ranks_fence_begin(struct cpu *cpu, const struct bitmap *harts, unsigned wor
         return false;
     }
     struct ask head = {.what = ASK_FENCE, .a = work, .b = a, .c = b};
-    call_begin(cpu, &head, (unsigned)__builtin_popcountll(ranks));
+    ranks_call_begin(cpu, &head, (unsigned)__builtin_popcountll(ranks));
     for (; ranks; ranks &= ranks - 1) {
         unsigned rank = (unsigned)__builtin_ctzll(ranks);
         memcpy(head.harts, ask[rank].harts, sizeof(head.harts));
         cluster_post(r->cluster, rank, POST_ASK, &head, sizeof(head));
-        count(&r->figures.fences_sent, 1);
+        ranks_count(&r->figures.fences_sent, 1);
     }
     return true;
 }
@@ -322,7 +233,7 @@ struct fence_done {
 static void fence_done(void *opaque)
 {
     struct fence_done *f = opaque;
-    send_answer(f->ranks, f->src, &f->ask, 0, NULL, 0);
+    ranks_answer(f->ranks, f->src, &f->ask, 0, NULL, 0);
     free(f);
 }
 
@@ -347,7 +258,7 @@ static uint64_t ask_hart(struct cpu *cpu, unsigned hart, struct ask *ask)
 {
     struct ranks *r = cpu->machine->ranks;
     ask->a = hart;
-    struct call *c = call_begin(cpu, ask, 1);
+    struct call *c = ranks_call_begin(cpu, ask, 1);
     cluster_post(r->cluster, r->rank_of_hart[hart], POST_ASK, ask, sizeof(*ask));
     cpu_rest_wait(cpu, &c->over);
     return c->value;
@@ -373,7 +284,7 @@ static bool serve_hart(struct ranks *r, unsigned src, const struct ask *ask)
     struct cpu *cpu = r->m->cpus[ask->a];
     uint64_t value = ask->what == ASK_START ? (uint64_t)sbi_start_here(cpu, ask->b, ask->c)
                                             : (uint64_t)atomic_load(&cpu->hart_state);
-    send_answer(r, src, ask, value, NULL, 0);
+    ranks_answer(r, src, ask, value, NULL, 0);
     return true;
 }
 
@@ -385,7 +296,7 @@ static bool on_ask(struct ranks *r, unsigned src, const struct put_ask *put, siz
     if (length < sizeof(*ask) || ask->hart >= r->m->num_cpus || r->rank_of_hart[ask->hart] != src) {
         return false;
     }
-    count(&r->figures.asks_served, 1);
+    ranks_count(&r->figures.asks_served, 1);
     switch (ask->what) {
     case ASK_FENCE:
         if (!sbi_work(ask->a)) {
@@ -404,6 +315,9 @@ static bool on_ask(struct ranks *r, unsigned src, const struct put_ask *put, siz
         break;
     case ASK_READ:
     case ASK_WRITE:
+        if (ranks_bus_hart_access(r, src, ask)) {
+            return true;
+        }
         break;
     default:
         return false;
@@ -441,6 +355,8 @@ void ranks_on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes,
         struct put_ask ask;
         struct answer answer;
         struct irq_post irq;
+        struct store_post store;
+        struct world_post world;
     } u;
     memset(&u, 0, sizeof(u));
     memcpy(&u, bytes, length < sizeof(u) ? length : sizeof(u));
@@ -453,6 +369,10 @@ void ranks_on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes,
         good = on_answer(r, &u.answer, length);
     } else if (kind == POST_IRQ) {
         good = length == sizeof(u.irq) && on_irq(r, &u.irq);
+    } else if (kind == POST_STORE) {
+        good = length == sizeof(u.store) && ranks_bus_stored(r, &u.store);
+    } else if (kind == POST_WORLD) {
+        good = length == sizeof(u.world) && ranks_world_post(r, src, &u.world);
     }
     if (!good) {
         log_warn("a message of rank %u about the machine makes no sense and was dropped", src);

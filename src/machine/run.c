@@ -33,6 +33,9 @@ struct run {
     struct machine_config cfg;  /* over ranks: a copy, completed by what was measured */
     struct loop_bh *request_bh; /* carries requests to the main loop */
     pthread_mutex_t request_lock;
+    pthread_cond_t paused_change;
+    bool want_pause, want_run, paused, over; /* under request_lock */
+    struct worker_pool *pool;                /* puts images back over ranks */
     int signal_fd;
     sigset_t old_mask;
     uint64_t started_ns;
@@ -57,7 +60,7 @@ static void request(struct machine *m, int state, int status)
 void machine_request_shutdown(struct machine *m, int exit_status)
 {
     if (m->ranks) {
-        ranks_shutdown(m, exit_status, "the machine was shut down"); /* comes back as machine_ended */
+        ranks_want(m, WORLD_OFF, exit_status); /* comes back as machine_ended */
     } else {
         request(m, MACHINE_SHUTDOWN, exit_status);
     }
@@ -71,11 +74,7 @@ void machine_ended(struct machine *m, int status)
 void machine_request_reset(struct machine *m)
 {
     if (m->ranks) {
-        if (!m->cfg->no_reboot) {
-            log_warn("the guest asked for a restart, and a guest over several ranks cannot do that: start it again, "
-                     "or say -no-reboot");
-        }
-        ranks_shutdown(m, m->cfg->no_reboot ? 0 : 1, "the guest asked for a restart");
+        ranks_want(m, m->cfg->no_reboot ? WORLD_OFF : WORLD_RESET, 0);
     } else {
         request(m, m->cfg->no_reboot ? MACHINE_SHUTDOWN : MACHINE_RESET, 0);
     }
@@ -92,14 +91,127 @@ static void reset(struct run *r)
         machine_request_shutdown(m, 1);
         return;
     }
+    boot_harts(&r->boot, m);
     int was = MACHINE_RESET;
     atomic_compare_exchange_strong(&m->state, &was, MACHINE_RUNNING); /* unless a shutdown came meanwhile */
     cpu_resume_all(m);
 }
 
+/* ---- the same over ranks (ranks_world.c says when) ---- */
+
+/* Rank 0 puts the images back, into pages that other ranks may have: a worker waits for those. */
+struct reset_job {
+    struct run *run;
+    void (*done)(struct ranks *ranks, bool ok);
+    struct ranks *ranks;
+    bool ok;
+    struct error err;
+};
+
+static void reset_place(void *opaque)
+{
+    struct reset_job *j = opaque;
+    j->ok = boot_place(&j->run->boot, &j->run->m, &j->err);
+}
+
+static void reset_placed(void *opaque)
+{
+    struct reset_job *j = opaque;
+    if (j->run->over) { /* the machine ended meanwhile */
+        free(j);
+        return;
+    }
+    if (!j->ok) {
+        error_report(&j->err);
+    } else {
+        boot_harts(&j->run->boot, &j->run->m);
+    }
+    j->done(j->ranks, j->ok);
+    free(j);
+}
+
+void machine_reset_here(struct machine *m, void (*done)(struct ranks *ranks, bool ok), struct ranks *ranks)
+{
+    struct run *r = (struct run *)m;
+    virt_devices_reset(m);
+    if (ranks_self(m) != 0) {
+        boot_harts(&r->boot, m);
+        done(ranks, true);
+        return;
+    }
+    struct reset_job *j = calloc(1, sizeof(*j));
+    assert(j);
+    *j = (struct reset_job){.run = r, .done = done, .ranks = ranks};
+    if (!r->pool) {
+        r->pool = worker_pool_create(1);
+    }
+    worker_submit(r->pool, m->loop, reset_place, reset_placed, j);
+}
+
+/* ---- pause ---- */
+
+void machine_paused(struct machine *m, bool paused)
+{
+    struct run *r = (struct run *)m;
+    pthread_mutex_lock(&r->request_lock);
+    r->paused = paused;
+    pthread_cond_broadcast(&r->paused_change);
+    pthread_mutex_unlock(&r->request_lock);
+}
+
+bool machine_pause(struct machine *m, bool stop)
+{
+    struct run *r = (struct run *)m;
+    pthread_mutex_lock(&r->request_lock);
+    if (!m->ranks) {
+        r->want_pause = stop;
+        r->want_run = !stop;
+    }
+    pthread_mutex_unlock(&r->request_lock);
+    if (m->ranks) {
+        ranks_want(m, stop ? WORLD_STOP : WORLD_CONT, 0);
+    } else {
+        loop_bh_schedule(r->request_bh);
+    }
+    pthread_mutex_lock(&r->request_lock);
+    while (r->paused != stop && !r->over) {
+        pthread_cond_wait(&r->paused_change, &r->request_lock);
+    }
+    bool done = r->paused == stop;
+    pthread_mutex_unlock(&r->request_lock);
+    return done;
+}
+
+/* On one rank. */
+static void serve_pause(struct run *r)
+{
+    struct machine *m = &r->m;
+    pthread_mutex_lock(&r->request_lock);
+    bool stop = r->want_pause, go_on = r->want_run;
+    r->want_pause = r->want_run = false;
+    pthread_mutex_unlock(&r->request_lock);
+    int was = stop ? MACHINE_RUNNING : MACHINE_PAUSED;
+    if ((stop || go_on) && atomic_compare_exchange_strong(&m->state, &was, stop ? MACHINE_PAUSED : MACHINE_RUNNING)) {
+        (stop ? cpu_stop_all : cpu_resume_all)(m);
+    }
+    if (stop || go_on) {
+        machine_paused(m, atomic_load(&m->state) == MACHINE_PAUSED);
+    }
+}
+
+/* Nobody is to wait for a pause any more. */
+static void end_pauses(struct run *r)
+{
+    pthread_mutex_lock(&r->request_lock);
+    r->over = true;
+    pthread_cond_broadcast(&r->paused_change);
+    pthread_mutex_unlock(&r->request_lock);
+}
+
 static void serve_requests(void *opaque)
 {
     struct run *r = opaque;
+    serve_pause(r);
     switch (atomic_load(&r->m.state)) {
     case MACHINE_SHUTDOWN:
         loop_stop(r->m.loop);
@@ -121,15 +233,20 @@ static void signal_ready(void *opaque, unsigned events)
     }
 }
 
-/* Blocked before any other thread exists, so that all inherit the mask and the main loop alone is told. */
-static void signals_block(struct run *r)
+/* Blocked before any other thread exists (MPI makes some), so that all inherit the mask and the main loop alone is
+ * told. */
+static void signals_block(struct run *r, sigset_t *set)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, &r->old_mask);
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, &r->old_mask);
+}
+
+static void signals_listen(struct run *r, const sigset_t *signals)
+{
+    sigset_t set = *signals;
     r->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     assert(r->signal_fd >= 0);
     int rc = loop_fd(r->m.loop, r->signal_fd, LOOP_READ, signal_ready, r);
@@ -142,8 +259,8 @@ static void signals_restore(struct run *r)
         loop_fd(r->m.loop, r->signal_fd, 0, NULL, NULL);
         close(r->signal_fd);
         r->signal_fd = -1;
-        pthread_sigmask(SIG_SETMASK, &r->old_mask, NULL);
     }
+    pthread_sigmask(SIG_SETMASK, &r->old_mask, NULL);
 }
 
 /* ---- memory ---- */
@@ -353,10 +470,25 @@ static bool start_board(struct run *r, struct error *err)
     if (!create_harts(m, err) || !virt_devices_create(m, err)) {
         return false;
     }
-    if (m->ranks && ranks_self(m) != 0) {
-        ranks_bus_forward(m);
+    if (!m->ranks) {
+        if (!boot_place(&r->boot, m, err)) {
+            return false;
+        }
+        boot_harts(&r->boot, m);
+        return true;
     }
-    return boot_place(&r->boot, m, err);
+    ranks_bus_forward(m);
+    return ranks_self(m) != 0 || boot_place(&r->boot, m, err);
+}
+
+/* All ranks are there, and know from rank 0 where harts begin. They start paused: rank 0 lets all go at once. */
+static bool start_ranks(struct run *r, bool ok, struct error *err)
+{
+    if (!ranks_ready(&r->m, ok, &r->boot.start, sizeof(r->boot.start), err)) {
+        return false;
+    }
+    boot_harts(&r->boot, &r->m);
+    return true;
 }
 
 static bool start(struct run *r, struct error *err)
@@ -373,16 +505,23 @@ static bool start(struct run *r, struct error *err)
     }
     ok = start_board(r, err);
     m->clock_base_ns = loop_now_ns();
-    if (m->ranks ? !ranks_ready(m, ok, err) : !ok) {
+    if (m->ranks ? !start_ranks(r, ok, err) : !ok) {
         return false;
     }
-    atomic_store(&m->state, cfg->start_paused ? MACHINE_PAUSED : MACHINE_RUNNING);
+    r->paused = cfg->start_paused || m->ranks;
+    atomic_store(&m->state, r->paused ? MACHINE_PAUSED : MACHINE_RUNNING);
     if (cfg->access_matrix != ACCESS_MATRIX_OFF) {
         placement_traffic_source(m->placement, report_accesses, m);
     }
     placement_info_source(m->placement, ranks_info, m);
-    return m->accel->create_vcpu_threads(m, err) &&
-           placement_supervise_start(m->placement, cfg, placement_deviated, m, err);
+    if (!m->accel->create_vcpu_threads(m, err) ||
+        !placement_supervise_start(m->placement, cfg, placement_deviated, m, err)) {
+        return false;
+    }
+    if (m->ranks && ranks_self(m) == 0 && !cfg->start_paused) {
+        ranks_want(m, WORLD_CONT, 0);
+    }
+    return true;
 }
 
 /* Stops the harts, reads back where everything was, ends the threads, reports. */
@@ -412,8 +551,14 @@ static void end_threads(struct run *r)
 static void finish(struct run *r)
 {
     struct machine *m = &r->m;
+    end_pauses(r);
     if (m->accel_data) {
         end_threads(r);
+    } else if (m->ranks) {
+        ranks_leave(m, 1);
+    }
+    if (r->pool) {
+        worker_pool_destroy(&r->pool);
     }
     signals_restore(r);
     if (m->loop) {
@@ -438,6 +583,7 @@ static void finish(struct run *r)
         loop_destroy(&m->loop);
     }
     boot_free(&r->boot);
+    pthread_cond_destroy(&r->paused_change);
     pthread_mutex_destroy(&r->request_lock);
 }
 
@@ -488,6 +634,7 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     m->cfg = &r->cfg;
     r->signal_fd = -1;
     pthread_mutex_init(&r->request_lock, NULL);
+    pthread_cond_init(&r->paused_change, NULL);
     if (!read_files(r, err)) {
         boot_free(&r->boot);
         pthread_mutex_destroy(&r->request_lock);
@@ -505,7 +652,11 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     if (start(r, err)) {
         show_placement(m);
         loop_run(m->loop);
+        end_pauses(r);
         status = placement_supervise_end(m->placement, err) ? m->exit_status : 1;
+    }
+    if (status == 1 && err->set && m->ranks) {
+        ranks_shutdown_now(m, 1, err->text); /* the others may be running already */
     }
     finish(r);
     free(r);

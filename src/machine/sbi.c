@@ -77,7 +77,9 @@ static void send_ipi(struct cpu *cpu, const struct bitmap *harts)
     bitmap_for_each(i, harts)
     {
         struct cpu *to = cpu->machine->cpus[i];
-        sbi_count(to, FW_IPI_RECEIVED);
+        if (!to->remote) { /* else its own rank counts */
+            sbi_count(to, FW_IPI_RECEIVED);
+        }
         cpu_irq_set(to, 1ull << IRQ_SSI, true);
     }
 }
@@ -334,15 +336,18 @@ static struct sbi_ret console_copy(struct cpu *cpu, bool write)
     if (x[A2] != 0 || !ram_contains(ram, x[A1], x[A0])) {
         return sbi_error(SBI_ERR_INVALID_PARAM);
     }
-    tlb_rest_begin(cpu);
+    bool there = true;
     if (write) {
-        ram_dma_read(ram, x[A1], buf, n);
+        tlb_rest_begin(cpu);
+        there = ram_dma_read(ram, x[A1], buf, n);
+        tlb_rest_end(cpu);
     }
-    n = console(cpu, write, buf, n);
+    n = there ? console(cpu, write, buf, n) : 0;
     if (!write) {
+        tlb_rest_begin(cpu);
         ram_dma_write(ram, x[A1], buf, n);
+        tlb_rest_end(cpu);
     }
-    tlb_rest_end(cpu);
     return sbi_ok(n);
 }
 

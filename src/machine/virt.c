@@ -121,20 +121,34 @@ struct uart *virt_uart(struct machine *m)
 
 /* ---- interrupt controllers ---- */
 
-/* A message to an IMSIC page from an APLIC. Other addresses are the guest's mistake and go nowhere. */
-static void send_msi(void *opaque, uint64_t gpa, uint32_t value)
+/* The IMSIC whose page lies there, or NULL. */
+static struct imsic *imsic_at(struct board *b, gpa_t gpa, enum imsic_file *file)
 {
-    struct board *b = opaque;
     const struct imsic_bank *banks[] = {&b->bank_m, &b->bank_s};
     const uint64_t base[] = {VIRT_IMSIC_M_BASE, VIRT_IMSIC_S_BASE};
     for (unsigned i = 0; i < 2; i++) {
         if (gpa >= base[i] && gpa - base[i] < (uint64_t)VIRT_MAX_GROUPS << VIRT_IMSIC_GROUP_SHIFT) {
-            struct imsic *s = imsic_bank_find(banks[i], gpa - base[i]);
-            if (s) {
-                imsic_send(s, banks[i]->file, value);
-                return;
-            }
+            *file = banks[i]->file;
+            return imsic_bank_find(banks[i], gpa - base[i]);
         }
+    }
+    return NULL;
+}
+
+/* A message to an IMSIC page from an APLIC. Other addresses are the guest's mistake and go nowhere. */
+static void send_msi(void *opaque, uint64_t gpa, uint32_t value)
+{
+    struct board *b = opaque;
+    enum imsic_file file;
+    struct imsic *s = imsic_at(b, gpa, &file);
+    if (s) {
+        struct cpu *cpu = imsic_cpu(s);
+        if (cpu->remote) {
+            ranks_bus_store(b->m, cpu->hart, gpa & GUEST_PAGE_MASK, 4, value);
+        } else {
+            imsic_send(s, file, value);
+        }
+        return;
     }
     if (log_on(LOG_GUEST_ERROR)) {
         log_write("aplic: message to 0x%llx, where no IMSIC is\n", (unsigned long long)gpa);
@@ -206,6 +220,53 @@ static void create_interrupt_controllers(struct board *b)
         b->plic[g] = plic_create(harts, n, VIRT_NUM_SOURCES - 1);
         bus_map(&m->bus, VIRT_PLIC_BASE + (uint64_t)g * PLIC_REG_SIZE, PLIC_REG_SIZE, &plic_ops, b->plic[g], "plic");
     }
+}
+
+/* The hart of register number `index` of group g's ACLINT. */
+static enum virt_register of_group(const struct board *b, unsigned g, uint64_t index, unsigned *hart)
+{
+    if (index >= b->groups.harts[g]) {
+        return VIRT_OF_ALL;
+    }
+    *hart = b->groups.first[g] + (unsigned)index;
+    return VIRT_OF_HART;
+}
+
+/* ACLINT specification: MSIP from 0, 4 bytes each; MTIMECMP from 0x4000, 8 bytes each; MTIME last. */
+static enum virt_register aclint_register(const struct board *b, unsigned g, uint64_t offset, unsigned *hart)
+{
+    enum { COMPARE = 0x4000, TIME = 0xbff8 };
+    if (offset >= TIME) {
+        return VIRT_OF_ALL;
+    }
+    return of_group(b, g, offset < COMPARE ? offset / 4 : (offset - COMPARE) / 8, hart);
+}
+
+enum virt_register virt_register_at(struct machine *m, gpa_t gpa, unsigned *hart)
+{
+    struct board *b = m->devices;
+    enum imsic_file file;
+    uint64_t offset = gpa - VIRT_CLINT_BASE;
+    if (offset < (uint64_t)b->groups.count * ACLINT_REG_SIZE) {
+        return aclint_register(b, (unsigned)(offset / ACLINT_REG_SIZE), offset % ACLINT_REG_SIZE, hart);
+    }
+    offset = gpa - VIRT_SSWI_BASE;
+    if (offset < (uint64_t)b->groups.count * ACLINT_SSWI_SIZE) {
+        return of_group(b, (unsigned)(offset / ACLINT_SSWI_SIZE), offset % ACLINT_SSWI_SIZE / 4, hart);
+    }
+    if (gpa - VIRT_ROM_BASE < VIRT_ROM_SIZE) {
+        return VIRT_OF_ALL;
+    }
+    if (m->cfg->aia != AIA_APLIC_IMSIC || gpa < VIRT_IMSIC_M_BASE ||
+        gpa >= VIRT_IMSIC_S_BASE + ((uint64_t)VIRT_MAX_GROUPS << VIRT_IMSIC_GROUP_SHIFT)) {
+        return VIRT_OF_DEVICE;
+    }
+    struct imsic *s = imsic_at(b, gpa, &file);
+    if (!s) {
+        return VIRT_OF_ALL;
+    }
+    *hart = imsic_cpu(s)->hart;
+    return VIRT_OF_HART;
 }
 
 static struct irq_line line(struct board *b, unsigned group, unsigned n)

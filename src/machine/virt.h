@@ -73,6 +73,14 @@ void virt_devices_destroy(struct machine *m);
 /* The reset ROM's contents (any part of VIRT_ROM_SIZE). */
 void virt_rom_set(struct machine *m, const void *data, uint64_t size);
 
+/* Whose is the register at this address? */
+enum virt_register {
+    VIRT_OF_DEVICE,
+    VIRT_OF_HART, /* *hart: of its ACLINT or IMSIC */
+    VIRT_OF_ALL,  /* of nobody: the time, the ROM, what is reserved */
+};
+enum virt_register virt_register_at(struct machine *m, gpa_t gpa, unsigned *hart);
+
 /* ---- boot.c ---- */
 
 struct boot_image {
@@ -80,16 +88,25 @@ struct boot_image {
     uint64_t size;
 };
 
+/* Where the harts begin: over ranks, the same on all. */
+struct boot_start {
+    gpa_t entry, fdt_addr; /* where the first hart starts; the FDT */
+    uint8_t rom[96];       /* the reset ROM */
+};
+
 /* Files of the command line, kept for a reset. */
 struct boot {
     struct boot_image kernel, initrd, bios;
-    gpa_t entry, fdt_addr, rom_info; /* where the first hart starts; the FDT; fw_dynamic information */
+    struct boot_start start;
 };
 /* Reads the files. False with a sentence; nothing of the guest is allocated before. */
 bool boot_load_files(struct boot *b, const struct machine_config *cfg, struct error *err);
 void boot_free(struct boot *b);
-/* Copies images and FDT into guest RAM and the ROM and resets all harts to their start. Harts are not running. */
+/* Copies images and FDT into guest RAM; says where the harts begin. Harts are not running. Over ranks it waits for
+ * pages, and only rank 0 does it. Any thread. */
 bool boot_place(struct boot *b, struct machine *m, struct error *err);
+/* Resets all harts to their start, and the ROM. Harts are not running. */
+void boot_harts(const struct boot *b, struct machine *m);
 
 /* ---- sbi.c ---- */
 

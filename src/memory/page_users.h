@@ -24,6 +24,10 @@ struct page_users {
     unsigned num_harts; /* (c) */
     struct page_hart *hart[WEFT_MAX_HARTS];
     struct page_pin *pins; /* [L] pages that DMA holds */
+    struct page_dma *dmas; /* [L] all of this rank */
+    struct page_dma *turn; /* [L] the one that may hold pages while it waits */
+    uint64_t turn_clock;   /* [L] */
+    bool parked, lost;     /* [L] */
 };
 
 /* [L] One user is done; the caller finishes the take when true. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECEIVEQ = 0, TRANSMITQ = 1, INPUT_SIZE = 4096, RETRY_NS = 2000000 };
+enum { RECEIVEQ = 0, TRANSMITQ = 1, INPUT_SIZE = 4096, OUTPUT_MAX = 1 << 20, RETRY_NS = 2000000 };
 
 struct console {
     struct virtio_device dev;
@@ -34,7 +34,7 @@ static void transmit(struct console *c)
             return;
         }
         /* A chain may name the same megabytes again and again: only so much of one buffer is output. */
-        for (uint64_t at = 0, n; at < e.out_len && at < (1u << 20); at += n) {
+        for (uint64_t at = 0, n; at < e.out_len && at < OUTPUT_MAX; at += n) {
             n = vq_copy_out(vq, &e, at, bytes, sizeof(bytes));
             if (n == 0) {
                 break;
@@ -120,6 +120,7 @@ struct virtio_device *virtio_console_create(struct loop *loop, struct chardev *c
     static const struct virtio_device_ops ops = {
         .device_id = 3,
         .num_queues = 2,
+        .reach = OUTPUT_MAX,
         .config_size = 12, /* cols, rows, max_nr_ports, emerg_wr: none of them offered, all zero */
         .queue_ready = queue_ready,
         .destroy = destroy,

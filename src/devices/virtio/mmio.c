@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weft/page_user.h"
+
 enum {
     MAGIC_VALUE = 0x000,
     VERSION = 0x004,
@@ -43,6 +45,11 @@ struct virtio_mmio {
     uint64_t driver_features;
     struct virtqueue queue[VIRTIO_MAX_QUEUES];
     uint32_t notified; /* bit per queue the bottom half is to look at */
+    struct queue_pages {
+        struct virtio_mmio *v;
+        unsigned q;
+    } pages[VIRTIO_MAX_QUEUES]; /* (c) */
+    _Atomic uint32_t arrived;   /* [a] over ranks: queues whose pages have come */
 
     struct virtio_device *dev; /* (c) */
     struct loop_bh *bh;
@@ -67,11 +74,36 @@ static struct virtqueue *selected(struct virtio_mmio *v)
 static void serve_queues(void *opaque)
 {
     struct virtio_mmio *v = opaque;
-    while (v->notified && (v->status & STATUS_DRIVER_OK)) {
+    v->notified |= atomic_exchange(&v->arrived, 0);
+    while (v->notified) {
         unsigned q = (unsigned)__builtin_ctz(v->notified);
+        bool ready = v->status & STATUS_DRIVER_OK; /* when it becomes so, all queues are looked at */
         v->notified &= ~(1u << q);
-        v->dev->ops->queue_ready(v->dev, q);
+        if (ready) {
+            v->dev->ops->queue_ready(v->dev, q);
+        }
+        struct page_dma *dma = v->queue[q].dma;
+        if (dma && (!ready || !page_dma_waiting(dma))) {
+            page_dma_release(dma); /* its turn may have come when it had nothing to do any more */
+        }
     }
+}
+
+/* Any thread. */
+static void pages_ready(void *opaque)
+{
+    struct queue_pages *p = opaque;
+    atomic_fetch_or(&p->v->arrived, 1u << p->q);
+    loop_bh_schedule(p->v->bh);
+}
+
+/* As it is at a reset; what it waits for does not concern it any more. */
+static void queue_reset(struct virtqueue *vq)
+{
+    if (vq->dma) {
+        page_dma_release(vq->dma);
+    }
+    *vq = (struct virtqueue){.ram = vq->ram, .dma = vq->dma, .reach = vq->reach};
 }
 
 struct virtqueue *virtio_queue(struct virtio_device *d, unsigned q)
@@ -169,8 +201,7 @@ static void queue_write(struct virtio_mmio *v, struct virtqueue *vq, uint64_t of
 {
     if (offset == QUEUE_READY) {
         if (!(value & 1)) {
-            struct ram *ram = vq->ram;
-            *vq = (struct virtqueue){.ram = ram};
+            queue_reset(vq);
         } else if (queue_is_sound(vq)) {
             vq->ready = true;
         } else {
@@ -278,6 +309,11 @@ struct virtio_mmio *virtio_mmio_create(struct loop *loop, struct ram *ram, struc
     for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++) {
         v->queue[q].ram = ram;
     }
+    for (unsigned q = 0; dev && ram->users && q < dev->ops->num_queues; q++) {
+        v->pages[q] = (struct queue_pages){.v = v, .q = q};
+        v->queue[q].dma = page_dma_create(ram->users, pages_ready, &v->pages[q]);
+        v->queue[q].reach = dev->ops->reach;
+    }
     if (dev) {
         dev->transport = v;
     }
@@ -289,8 +325,7 @@ void virtio_mmio_reset(struct virtio_mmio *v)
     v->features_sel = v->driver_features_sel = v->queue_sel = v->status = v->interrupt = v->notified = 0;
     v->driver_features = 0;
     for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++) {
-        struct ram *ram = v->queue[q].ram;
-        v->queue[q] = (struct virtqueue){.ram = ram};
+        queue_reset(&v->queue[q]);
     }
     if (v->dev && v->dev->ops->reset) {
         v->dev->ops->reset(v->dev);
@@ -302,6 +337,9 @@ void virtio_mmio_destroy(struct virtio_mmio **pv)
 {
     struct virtio_mmio *v = *pv;
     if (v) {
+        for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++) {
+            page_dma_destroy(&v->queue[q].dma);
+        }
         loop_bh_destroy(&v->bh);
         if (v->dev) {
             v->dev->ops->destroy(v->dev);

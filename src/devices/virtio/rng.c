@@ -37,7 +37,7 @@ static void destroy(struct virtio_device *d)
 struct virtio_device *virtio_rng_create(void)
 {
     static const struct virtio_device_ops ops = {
-        .device_id = 4, .num_queues = 1, .queue_ready = queue_ready, .destroy = destroy};
+        .device_id = 4, .num_queues = 1, .reach = MAX_BYTES, .queue_ready = queue_ready, .destroy = destroy};
     struct virtio_device *d = calloc(1, sizeof(*d));
     assert(d);
     d->ops = &ops;

@@ -30,9 +30,13 @@ struct virtqueue {
     bool ready, broken;
     gpa_t desc, driver, device; /* descriptor table, available ring, used ring */
     uint16_t last_avail, used_idx;
+    struct page_dma *dma; /* (c) over ranks: what it holds of guest memory; else NULL */
+    uint32_t reach; /* (c) over ranks: how much of a buffer's readable, and of its writable part the device uses */
 };
 
-/* Takes the next buffer. Returns 1, 0 when there is none, or -1 when the ring is not sound (vq->broken is set). */
+/* Takes the next buffer. Returns 1, 0 when there is none, or -1 when the ring is not sound (vq->broken is set). Over
+ * ranks a buffer is there when all pages are that it takes to be served: until then it is 0 as well, and queue_ready is
+ * called again when they have come. They are let go by vq_push and vq_unpop. */
 int vq_pop(struct virtqueue *vq, struct vq_element *e);
 /* Puts the last taken buffer back. */
 void vq_unpop(struct virtqueue *vq);
@@ -49,6 +53,7 @@ struct virtio_device_ops {
     uint32_t device_id; /* virtio 1.2, chapter 5 */
     unsigned num_queues;
     uint64_t features; /* besides VIRTIO_F_VERSION_1 */
+    uint32_t reach;    /* bytes of a buffer that the device reads or writes at most, at least a page */
     unsigned config_size;
     void (*config_read)(struct virtio_device *d, uint8_t *config); /* fills config_size bytes */
     /* The driver added buffers to queue q, or (at DRIVER_OK) may have. Loop thread. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "weft/page_user.h"
+
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, AVAIL_NO_INTERRUPT = 1 };
 
 struct desc {
@@ -11,10 +13,55 @@ struct desc {
     uint16_t flags, next;
 };
 
-static int broken(struct virtqueue *vq)
+/* ---- guest memory: on one rank it is all here, over ranks what vq->dma holds ---- */
+
+/* False: it is to come. */
+static bool need(const struct virtqueue *vq, gpa_t gpa, uint64_t len, bool write)
 {
+    return !vq->dma || !ram_contains(vq->ram, gpa, len) ||
+           page_dma_need(vq->dma, gpa, len, write ? PAGE_WRITE : PAGE_READ);
+}
+
+static bool fetch(const struct virtqueue *vq, gpa_t gpa, void *buf, uint64_t len)
+{
+    return vq->dma ? page_dma_read(vq->dma, gpa, buf, len) : ram_dma_read(vq->ram, gpa, buf, len);
+}
+
+static bool store(const struct virtqueue *vq, gpa_t gpa, const void *buf, uint64_t len)
+{
+    return vq->dma ? page_dma_write(vq->dma, gpa, buf, len) : ram_dma_write(vq->ram, gpa, buf, len);
+}
+
+static void let_go(const struct virtqueue *vq)
+{
+    if (vq->dma) {
+        page_dma_release(vq->dma);
+    }
+}
+
+/* Why an attempt failed: what is not here yet, or what is not sound. */
+static int failed(struct virtqueue *vq)
+{
+    if (vq->dma && page_dma_waiting(vq->dma)) {
+        return 0;
+    }
+    let_go(vq);
     vq->broken = true;
     return -1;
+}
+
+/* The parts of a buffer that the device will use, and the used ring. */
+static bool need_buffer(const struct virtqueue *vq, const struct vq_element *e)
+{
+    uint64_t left[2] = {vq->reach, vq->reach};
+    bool here = need(vq, vq->device, 4 + 8ull * vq->num, true);
+    for (unsigned i = 0; vq->dma && i < e->num_out + e->num_in; i++) {
+        bool in = i >= e->num_out;
+        uint64_t n = e->seg[i].len < left[in] ? e->seg[i].len : left[in];
+        here &= need(vq, e->seg[i].gpa, n, in);
+        left[in] -= n;
+    }
+    return here;
 }
 
 static bool add_segment(struct virtqueue *vq, struct vq_element *e, const struct desc *d)
@@ -42,7 +89,8 @@ static bool walk(struct virtqueue *vq, struct vq_element *e, gpa_t table, unsign
 {
     struct desc d;
     for (unsigned steps = 0; steps < size; steps++) {
-        if (index >= size || !ram_dma_read(vq->ram, table + index * sizeof(d), &d, sizeof(d))) {
+        gpa_t at = table + index * sizeof(d);
+        if (index >= size || !need(vq, at, sizeof(d), false) || !fetch(vq, at, &d, sizeof(d))) {
             return false;
         }
         if (d.flags & DESC_INDIRECT) {
@@ -70,21 +118,22 @@ int vq_pop(struct virtqueue *vq, struct vq_element *e)
     if (!vq->ready || vq->broken) {
         return 0;
     }
-    if (!ram_dma_read(vq->ram, vq->driver + 2, &idx, sizeof(idx))) {
-        return broken(vq);
+    if (!need(vq, vq->driver, 6 + 2ull * vq->num, false) || !fetch(vq, vq->driver + 2, &idx, sizeof(idx))) {
+        return failed(vq);
     }
     uint16_t waiting = (uint16_t)(idx - vq->last_avail);
     if (waiting == 0) {
+        let_go(vq);
         return 0;
     }
     atomic_thread_fence(memory_order_acquire); /* the entries were written before the index */
     gpa_t slot = vq->driver + 4 + 2ull * (vq->last_avail & (vq->num - 1));
-    if (waiting > vq->num || !ram_dma_read(vq->ram, slot, &head, sizeof(head)) || head >= vq->num) {
-        return broken(vq);
+    if (waiting > vq->num || !fetch(vq, slot, &head, sizeof(head)) || head >= vq->num) {
+        return failed(vq);
     }
     *e = (struct vq_element){.head = head};
-    if (!walk(vq, e, vq->desc, vq->num, head, false)) {
-        return broken(vq);
+    if (!walk(vq, e, vq->desc, vq->num, head, false) || !need_buffer(vq, e)) {
+        return failed(vq);
     }
     vq->last_avail++;
     return 1;
@@ -93,24 +142,26 @@ int vq_pop(struct virtqueue *vq, struct vq_element *e)
 void vq_unpop(struct virtqueue *vq)
 {
     vq->last_avail--;
+    let_go(vq);
 }
 
 bool vq_push(struct virtqueue *vq, const struct vq_element *e, uint32_t written)
 {
     uint32_t entry[2] = {e->head, written};
     uint16_t flags = 0;
-    if (!ram_dma_write(vq->ram, vq->device + 4 + 8ull * (vq->used_idx & (vq->num - 1)), entry, sizeof(entry))) {
-        broken(vq);
+    if (!store(vq, vq->device + 4 + 8ull * (vq->used_idx & (vq->num - 1)), entry, sizeof(entry))) {
+        failed(vq);
         return false;
     }
     vq->used_idx++;
     atomic_thread_fence(memory_order_release); /* the driver sees the entry before the index */
-    if (!ram_dma_write(vq->ram, vq->device + 2, &vq->used_idx, sizeof(vq->used_idx))) {
-        broken(vq);
+    if (!store(vq, vq->device + 2, &vq->used_idx, sizeof(vq->used_idx))) {
+        failed(vq);
         return false;
     }
     atomic_thread_fence(memory_order_seq_cst); /* index before flags: the driver does it the other way round */
-    ram_dma_read(vq->ram, vq->driver, &flags, sizeof(flags));
+    fetch(vq, vq->driver, &flags, sizeof(flags));
+    let_go(vq);
     return !(flags & AVAIL_NO_INTERRUPT);
 }
 
@@ -126,8 +177,7 @@ static uint64_t copy(const struct virtqueue *vq, const struct vq_element *e, uns
             continue;
         }
         uint64_t n = s->len - offset < len - done ? s->len - offset : len - done;
-        bool ok = to_guest ? ram_dma_write(vq->ram, s->gpa + offset, buf + done, n)
-                           : ram_dma_read(vq->ram, s->gpa + offset, buf + done, n);
+        bool ok = to_guest ? store(vq, s->gpa + offset, buf + done, n) : fetch(vq, s->gpa + offset, buf + done, n);
         if (!ok) {
             break;
         }
