@@ -23,7 +23,7 @@ enum {
     DIR_REQUESTS = 512,  /* outstanding requests a rank may have, prefetch included */
     DIR_WAITERS = 1024,  /* local threads and DMA transfers waiting for pages */
     DIR_OPS = 512,       /* outstanding remote accesses a rank may have */
-    DIR_PREFETCHES = 32, /* outstanding prefetches */
+    DIR_PREFETCHES = 64, /* outstanding prefetches */
     DIR_ACTIONS = DIR_WAITERS + DIR_OPS + 256,
 };
 

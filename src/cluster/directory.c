@@ -147,14 +147,14 @@ static struct request *request_find(struct directory *d, uint64_t page, uint32_t
     return r && r->ticket == ticket ? r : NULL;
 }
 
-/* Asks for the pages behind a sequential reader. Depth doubles while the stream goes on. */
-static void prefetch(struct directory *d, uint64_t page, struct dir_actions *out)
+/* Asks for the pages behind a sequential reader or writer. Depth doubles while the stream goes on. */
+static void prefetch(struct directory *d, uint64_t page, enum page_right right, struct dir_actions *out)
 {
     unsigned oldest = 0;
     struct stream *s = NULL;
     for (unsigned i = 0; i < STREAMS && !s; i++) {
         struct stream *c = &d->streams[i];
-        if (c->used && page >= c->next && page <= c->next + c->depth) {
+        if (c->used && c->right == right && page >= c->next && page <= c->next + c->depth) {
             s = c;
         } else if (c->used < d->streams[oldest].used) {
             oldest = i;
@@ -170,6 +170,7 @@ static void prefetch(struct directory *d, uint64_t page, struct dir_actions *out
     }
     s->used = ++d->stream_clock;
     s->next = page + 1;
+    s->right = (uint8_t)right;
     s->depth = (uint8_t)depth;
     s->asked = 0;
     for (unsigned i = 1; i <= depth && page + i < d->pages && d->prefetches < DIR_PREFETCHES; i++) {
@@ -179,8 +180,7 @@ static void prefetch(struct directory *d, uint64_t page, struct dir_actions *out
             continue;
         }
         /* Half of the pool is kept for those who wait. */
-        struct request *r =
-            d->requests_used < DIR_REQUESTS / 2 ? request_new(d, page + i, PAGE_READ, GET_PREFETCH) : NULL;
+        struct request *r = d->requests_used < DIR_REQUESTS / 2 ? request_new(d, page + i, right, GET_PREFETCH) : NULL;
         if (!r) {
             return;
         }
@@ -271,10 +271,10 @@ void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum pa
     } else {
         d->stats.coalesced++;
     }
-    /* A reader that catches up with its prefetch keeps the stream ahead of it full. */
-    bool reads_on = right == PAGE_READ && (leader || (r->flags & GET_PREFETCH));
-    if (reads_on && d->config.prefetch_depth && directory_home(d, page) != d->config.self) {
-        prefetch(d, page, out);
+    /* Who catches up with its prefetch keeps the stream ahead of it full. An upgrade is no stream. */
+    bool goes_on = (leader && l->state == PAGE_NONE) || (r->flags & GET_PREFETCH);
+    if (goes_on && d->config.prefetch_depth && directory_home(d, page) != d->config.self) {
+        prefetch(d, page, right, out);
     }
     drain_loop(d, out);
 }
@@ -346,12 +346,24 @@ static const char *on_invalidated(struct directory *d, const struct msg_invalida
     return NULL;
 }
 
+/* The stream has come to pages that others use. */
+static void stream_stop(struct directory *d, uint64_t page)
+{
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct stream *s = &d->streams[i];
+        if (page >= s->next && page < s->next + s->depth) {
+            s->depth = 0;
+        }
+    }
+}
+
 static const char *on_refused(struct directory *d, const struct msg_refused *m, struct dir_actions *out)
 {
     struct request *r = request_find(d, m->page, m->ticket);
     if (!r || !(r->flags & GET_PREFETCH)) {
         return "REFUSED for something else than a prefetch";
     }
+    stream_stop(d, m->page);
     d->stats.prefetch_refused++;
     request_continue(d, r, out);
     return NULL;

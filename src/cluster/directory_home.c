@@ -4,6 +4,12 @@
 #include <assert.h>
 #include <string.h>
 
+enum {
+    OPS_PER_TRANSFER = 2, /* accesses at home that cost as much as one transfer */
+    SHUN_WINDOWS = 8,
+    SHUNS_MAX = 8,
+};
+
 static struct txn *txn_at(struct directory *d, uint16_t index)
 {
     return index ? &d->txns[index - 1] : NULL;
@@ -75,13 +81,18 @@ static bool list_has(struct directory *d, uint16_t first, unsigned rank)
     return false;
 }
 
+static uint32_t window_of(const struct directory *d)
+{
+    return (uint32_t)(d->now / d->config.hot_ns);
+}
+
 /* Lets the count of transfers fade by half per window. */
 static void cool_down(struct directory *d, struct entry *e)
 {
     if (!d->config.hot_ns) {
         return;
     }
-    uint32_t window = (uint32_t)(d->now / d->config.hot_ns);
+    uint32_t window = window_of(d);
     uint32_t passed = window - e->window;
     e->heat = passed < 8 ? (uint8_t)(e->heat >> passed) : 0;
     e->window = window;
@@ -108,10 +119,27 @@ static void end_term(struct directory *d, struct entry *e)
     d->stats.hot_ended++;
 }
 
+/* Serving pays while a visit is one access or two. Who makes many accesses per visit is quicker with the page itself:
+ * the term ends early, and each time it does the page is left alone for longer.
+ */
+static bool term_pays(const struct directory *d, const struct entry *e)
+{
+    return e->ops < OPS_PER_TRANSFER * d->config.hot_transfers;
+}
+
+static void shun(struct directory *d, struct entry *e)
+{
+    e->shuns += e->shuns < SHUNS_MAX;
+    e->shunned_to = window_of(d) + (SHUN_WINDOWS << e->shuns);
+}
+
 /* At the end of its term a served page stays only if it was still asked for often enough. */
 static void review_term(struct directory *d, struct entry *e)
 {
-    if (e->hot && d->now >= e->until) {
+    if (e->hot && !term_pays(d, e)) {
+        shun(d, e);
+        end_term(d, e);
+    } else if (e->hot && d->now >= e->until) {
         if (e->ops >= d->config.hot_transfers) {
             e->ops = 0;
             e->until = d->now + d->config.hot_ns;
@@ -119,6 +147,13 @@ static void review_term(struct directory *d, struct entry *e)
             end_term(d, e);
         }
     }
+}
+
+/* Moves so often that it is worth a try at home. */
+static bool is_hot(const struct directory *d, const struct entry *e)
+{
+    return d->config.hot_transfers && e->heat >= d->config.hot_transfers &&
+           (!e->shuns || window_of(d) - e->shunned_to < UINT32_MAX / 2);
 }
 
 /* Puts the home's own request first, so that the page comes home before it is served there. */
@@ -232,8 +267,7 @@ static void pump(struct directory *d, struct entry *e, uint64_t page, struct dir
                 continue;
             }
             end_term(d, e);
-        } else if (!e->active && !e->heating && d->config.hot_transfers && e->heat >= d->config.hot_transfers &&
-                   !(t->flags & GET_WHOLE)) {
+        } else if (!e->active && !e->heating && is_hot(d, e) && !(t->flags & GET_WHOLE)) {
             begin_heating(d, e, page);
             if (e->hot || e->heating) {
                 continue;
@@ -274,7 +308,9 @@ const char *dir_home_get(struct directory *d, unsigned src, const struct msg_get
     cool_down(d, e);
     if (m->flags & GET_PREFETCH) {
         bool calm = !e->active && !e->head && !e->hot && e->heat == 0 && (e->holders & rank_bit(d->config.self));
-        if (!calm) {
+        /* Ownership is given ahead of time only the first time: nobody has shown an interest in the page yet. */
+        bool fresh = m->right == PAGE_READ || (is_home_only(d, e) && e->moves == 0);
+        if (!calm || !fresh) {
             dir_send(d, out, src, MSG_REFUSED, m->page)->refused.ticket = m->ticket;
             return NULL;
         }

@@ -80,14 +80,17 @@ struct entry {
     uint32_t window;  /* the heat window that `heat` counts */
     uint32_t moves;   /* transfers since the start, saturating */
     uint16_t head, tail, active;
-    uint16_t ops; /* remote accesses in this term, saturating */
-    uint8_t heat; /* transfers in this window, saturating */
+    uint16_t ops;        /* remote accesses in this term, saturating */
+    uint8_t heat;        /* transfers in this window, saturating */
+    uint8_t shuns;       /* terms at home that did not pay */
+    uint32_t shunned_to; /* the window in which the page may be served again, if shuns */
     bool exclusive, settling, hot, heating, parked;
 };
 
 struct stream {
     uint64_t next;
     uint32_t used;
+    uint8_t right; /* enum page_right: what the stream does with the pages */
     uint8_t depth;
     uint8_t asked; /* of the `depth` pages from `next` on: those that were not here already */
 };

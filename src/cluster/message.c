@@ -89,8 +89,8 @@ static const char *get_invalid(const struct msg_get *m)
     if (m->flags & ~(GET_PREFETCH | GET_WHOLE)) {
         return "GET has unknown flags";
     }
-    if ((m->flags & GET_PREFETCH) && m->right != PAGE_READ) {
-        return "GET prefetches for writing";
+    if (m->flags == (GET_PREFETCH | GET_WHOLE)) {
+        return "GET has flags that exclude one another";
     }
     return NULL;
 }
@@ -209,6 +209,22 @@ static const char *body_invalid(const struct message *m, const struct msg_contex
     default:
         return lock_invalid(&b->lock, type, c);
     }
+}
+
+size_t message_extent(const void *bytes, size_t length)
+{
+    struct msg_header h;
+    struct msg_grant grant;
+    if (length < sizeof(h)) {
+        return length;
+    }
+    memcpy(&h, bytes, sizeof(h));
+    size_t extent = h.size;
+    if (h.type == MSG_GRANT && extent == sizeof(h) + sizeof(grant) && extent <= length) {
+        memcpy(&grant, (const uint8_t *)bytes + sizeof(h), sizeof(grant));
+        extent += grant.data == GRANT_PAGE ? MSG_PAGE_SIZE : 0;
+    }
+    return extent < sizeof(h) || extent > length ? length : extent;
 }
 
 const char *message_invalid(const void *bytes, size_t length, const struct msg_context *context, struct message *out,
