@@ -11,11 +11,7 @@
 #include "virt.h"
 #include "weft/log.h"
 
-/* HOT_TRANSFERS, for two ranks: with more, harts that spin on served pages take the host's time from all others. It is
- * measured on the boot of Debian over two ranks: per-CPU data and locks of the kernel bounce more slowly than a page
- * could, and yet are served quicker at home. At 2, pages that hardly bounce are served too, which is slow.
- */
-enum { END_WAIT_S = 5, CLOCK_WAIT_MS = 5000, HOT_TRANSFERS = 4 };
+enum { END_WAIT_S = 5, CLOCK_WAIT_MS = 5000 };
 
 /* Outlives the machine: MPI ends last. */
 static struct ranks *process_ranks;
