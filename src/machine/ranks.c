@@ -122,7 +122,6 @@ bool ranks_join(struct machine *m, struct error *err)
         .users_opaque = r->users,
         .ops = &cluster_ops,
         .opaque = r,
-        .hot_transfers = m->cfg->ranks == 2 ? HOT_TRANSFERS : 0,
     };
     r->cluster = cluster_create(&config);
     ranks_world_create(r);
