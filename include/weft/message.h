@@ -245,6 +245,10 @@ struct msg_context {
 const char *message_invalid(const void *bytes, size_t length, const struct msg_context *context, struct message *out,
                             const uint8_t **page_data);
 
+/* A frame holds one message after the other, each followed by its page. Bytes of the first one in `length` bytes: at
+ * least 1 and at most `length`; what makes no sense is left to message_invalid(). */
+size_t message_extent(const void *bytes, size_t length);
+
 /* The header of a message of this type; session and sequence are left to the sender. `post_length` counts for POST. */
 struct msg_header message_header(enum msg_type type, unsigned src, size_t post_length);
 

@@ -24,7 +24,7 @@
 
 enum traffic { TRAFFIC_URGENT, TRAFFIC_BULK, TRAFFIC_CLASSES };
 
-enum { TRANSPORT_MESSAGE_MAX = 8192 };
+enum { TRANSPORT_MESSAGE_MAX = 65536 };
 
 struct transport;
 

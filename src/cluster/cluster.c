@@ -69,6 +69,17 @@ void cluster_end(struct cluster *c, int status, const char *sentence)
 
 /* ---- sending, and the end ---- */
 
+static void flush_one(struct cluster *c, unsigned rank, enum traffic traffic)
+{
+    struct bundle *b = c->bundle[rank][traffic];
+    int r = transport_send(c->config.transport, rank, traffic, b->bytes, b->length, NULL, 0);
+    if (r < 0) {
+        c->send_failed |= 1ull << rank; /* told by the loop, not in the middle of the directory's actions */
+    }
+    b->length = 0;
+    c->bundled[traffic] &= ~(1ull << rank);
+}
+
 void cluster_send(struct cluster *c, unsigned rank, struct message *m, const void *page)
 {
     if (c->lost >> rank & 1) {
@@ -81,10 +92,25 @@ void cluster_send(struct cluster *c, unsigned rank, struct message *m, const voi
     struct cluster_peer_stats *s = &c->stats.peer[rank];
     s->messages_sent[m->header.type]++;
     s->bytes_sent += m->header.size + tail;
-    int r = transport_send(c->config.transport, rank, traffic, m, m->header.size, page, tail);
-    if (r < 0) {
-        c->send_failed |=
-            1ull << rank; /* told by the loop: the caller may be in the middle of the directory's actions */
+    struct bundle *b = c->bundle[rank][traffic];
+    if (b->length + m->header.size + tail > sizeof(b->bytes)) {
+        flush_one(c, rank, traffic);
+    }
+    memcpy(b->bytes + b->length, m, m->header.size);
+    b->length += m->header.size;
+    if (page) {
+        memcpy(b->bytes + b->length, page, tail);
+        b->length += tail;
+    }
+    c->bundled[traffic] |= 1ull << rank;
+}
+
+void cluster_flush(struct cluster *c)
+{
+    for (unsigned t = 0; t < TRAFFIC_CLASSES; t++) {
+        for (uint64_t rest = c->bundled[t]; rest; rest &= rest - 1) {
+            flush_one(c, (unsigned)__builtin_ctzll(rest), (enum traffic)t);
+        }
     }
 }
 
@@ -192,42 +218,53 @@ static void fence(struct cluster *c, unsigned rank, const char *wrong)
     cluster_rank_lost(c, rank, why);
 }
 
-static void receive_one(struct cluster *c, int src, enum traffic traffic, const void *bytes, size_t length)
+/* One message of a frame. Returns what is wrong with it. */
+static const char *receive_one(struct cluster *c, unsigned src, enum traffic traffic, const uint8_t *bytes,
+                               size_t length)
 {
     struct message m;
     const uint8_t *page;
-    if (src < 0) {
-        c->stats.bad_messages++;
-        log_warn("a message by a connection that belongs to no rank was dropped");
-        return;
-    }
-    if (c->lost >> src & 1) {
-        return;
-    }
     const char *wrong = message_invalid(bytes, length, &c->context, &m, &page);
     if (!wrong && m.header.src != src) {
         wrong = "it names another rank as its sender";
     }
     if (wrong) {
-        fence(c, (unsigned)src, wrong);
-        return;
+        return wrong;
     }
     switch (peer_link_accept(&c->link[src], traffic, m.header.sequence)) {
     case LINK_REPEAT:
-        return;
+        return NULL;
     case LINK_HOLE:
-        fence(c, (unsigned)src, "messages before it are missing");
-        return;
+        return "messages before it are missing";
     case LINK_ACCEPT:
         break;
     }
-    c->heard[src] = cluster_now_ns();
     c->stats.peer[src].messages_received[m.header.type]++;
     c->stats.peer[src].bytes_received += length;
-    wrong = dispatch(c, &m, page);
-    if (wrong) {
-        fence(c, (unsigned)src, wrong);
+    return dispatch(c, &m, page);
+}
+
+static void receive_frame(struct cluster *c, int src, enum traffic traffic, const uint8_t *bytes, size_t length)
+{
+    if (src < 0) {
+        c->stats.bad_messages++;
+        log_warn("a message by a connection that belongs to no rank was dropped");
+        return;
     }
+    c->heard[src] = cluster_now_ns();
+    do {
+        size_t extent = message_extent(bytes, length);
+        if (c->lost >> src & 1) {
+            return;
+        }
+        const char *wrong = receive_one(c, (unsigned)src, traffic, bytes, extent);
+        if (wrong) {
+            fence(c, (unsigned)src, wrong);
+            return;
+        }
+        bytes += extent;
+        length -= extent;
+    } while (length);
 }
 
 /* Returns false when there was nothing. */
@@ -242,7 +279,7 @@ static bool receive_batch(struct cluster *c)
         if (length < 0) {
             break;
         }
-        receive_one(c, src, traffic, bytes, (size_t)length);
+        receive_frame(c, src, traffic, bytes, (size_t)length);
     }
     return n > 0;
 }
@@ -350,10 +387,12 @@ static void *run(void *opaque)
     for (;;) {
         bool busy = receive_batch(c);
         busy |= drain_inbox(c);
+        cluster_flush(c);
         if (busy && c->beat_due > cluster_now_ns()) {
             continue;
         }
-        for (uint64_t failed = c->send_failed; failed; failed &= failed - 1) {
+        uint64_t failed = c->send_failed;
+        for (c->send_failed = 0; failed; failed &= failed - 1) {
             cluster_rank_lost(c, (unsigned)__builtin_ctzll(failed), "its connection broke");
         }
         for (int lost; (lost = transport_lost(c->config.transport)) >= 0;) {
@@ -366,7 +405,8 @@ static void *run(void *opaque)
             beat(c, now, !busy);
         }
         cluster_stats_answer(c);
-        if (busy) {
+        cluster_flush(c);
+        if (busy || c->send_failed) {
             continue;
         }
         if (atomic_load(&c->stop) && inbox_empty(c)) {
@@ -400,6 +440,12 @@ struct cluster *cluster_create(const struct cluster_config *config)
     c->directory = make_directory(c);
     for (unsigned i = 0; i < config->num_ranges; i++) {
         c->source.pages += config->ranges[i].count;
+    }
+    for (unsigned r = 0; r < c->ranks; r++) {
+        for (unsigned t = 0; t < TRAFFIC_CLASSES; t++) {
+            c->bundle[r][t] = calloc(1, sizeof(struct bundle));
+            assert(c->bundle[r][t]);
+        }
     }
     c->source.rights = calloc(c->source.pages, sizeof(*c->source.rights));
     c->source.users = config->users;
@@ -472,6 +518,11 @@ void cluster_destroy(struct cluster **cluster)
     transport_destroy(&c->config.transport);
     directory_destroy(&c->directory);
     lock_service_destroy(&c->locks);
+    for (unsigned r = 0; r < c->ranks; r++) {
+        for (unsigned t = 0; t < TRAFFIC_CLASSES; t++) {
+            free(c->bundle[r][t]);
+        }
+    }
     free(c->inbox.taken);
     free(c->taken_work);
     free((void *)c->source.rights);

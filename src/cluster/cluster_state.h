@@ -27,6 +27,12 @@ struct outgoing {
     struct message message;
 };
 
+/* Messages of one step to one rank and class: they leave as one frame, one after the other, each with its page. */
+struct bundle {
+    size_t length;
+    uint8_t bytes[TRANSPORT_MESSAGE_MAX];
+};
+
 struct inbox {
     struct page_request *first, **last;
     struct outgoing *out_first, **out_last;
@@ -48,15 +54,17 @@ struct cluster {
 
     pthread_mutex_t owner; /* of all that is marked [C]; the coherence thread lets go of it only while it waits */
 
-    struct directory *directory;           /* [C] */
-    struct dir_actions actions;            /* [C] */
-    struct taken *taken_work;              /* [C] swapped with inbox.taken */
-    struct peer_link link[WEFT_MAX_RANKS]; /* [C] */
-    uint64_t heard[WEFT_MAX_RANKS];        /* [C] */
-    uint64_t lost, send_failed;            /* [C] ranks */
-    uint64_t beat_due;                     /* [C] */
-    bool ended;                            /* [C] on_end was called */
-    struct cluster_stats stats;            /* [C] */
+    struct directory *directory;                            /* [C] */
+    struct dir_actions actions;                             /* [C] */
+    struct taken *taken_work;                               /* [C] swapped with inbox.taken */
+    struct peer_link link[WEFT_MAX_RANKS];                  /* [C] */
+    uint64_t heard[WEFT_MAX_RANKS];                         /* [C] */
+    struct bundle *bundle[WEFT_MAX_RANKS][TRAFFIC_CLASSES]; /* [C] */
+    uint64_t bundled[TRAFFIC_CLASSES];                      /* [C] ranks for which something waits */
+    uint64_t lost, send_failed;                             /* [C] ranks */
+    uint64_t beat_due;                                      /* [C] */
+    bool ended;                                             /* [C] on_end was called */
+    struct cluster_stats stats;                             /* [C] */
 
     pthread_mutex_t inbox_mutex;
     struct inbox inbox; /* [I] */
@@ -77,8 +85,10 @@ struct cluster {
 };
 
 uint64_t cluster_now_ns(void);
-/* Gives a message to the transport. [C] */
+/* Queues a message, to be given to the transport by cluster_flush. [C] */
 void cluster_send(struct cluster *c, unsigned rank, struct message *message, const void *page);
+/* Gives what was queued to the transport. [C], at the end of each step. */
+void cluster_flush(struct cluster *c);
 /* Queues a message for the coherence thread to send. Any thread. */
 void cluster_queue(struct cluster *c, unsigned rank, const struct message *message);
 void cluster_wake(struct cluster *c);

@@ -1,5 +1,5 @@
 /*
- * What a hostile or broken peer can say. The first byte chooses: the input is one message as it came from the wire, or
+ * What a hostile or broken peer can say. The first byte chooses: the input is one frame as it came from the wire, or
  * a list of messages with good headers, so that the state machines behind the parser are reached. Nothing may crash,
  * assert, or read outside; whatever is refused is refused with a sentence. Local threads ask for pages and locks in
  * between.
@@ -157,8 +157,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t *copy = malloc(size);
         assert(copy);
         memcpy(copy, data + 1, size - 1);
-        const char *wrong = message_invalid(copy, size - 1, &context, &out, &page);
-        assert(wrong || (out.header.size <= size - 1 && (!page || page + MSG_PAGE_SIZE == copy + size - 1)));
+        for (size_t at = 0; at < size - 1;) {
+            size_t extent = message_extent(copy + at, size - 1 - at);
+            assert(extent > 0 && extent <= size - 1 - at);
+            const char *wrong = message_invalid(copy + at, extent, &context, &out, &page);
+            at += extent;
+            assert(wrong || (out.header.size <= extent && (!page || page + MSG_PAGE_SIZE == copy + at)));
+        }
         free(copy);
     } else {
         struct input in = {.at = data + 1, .left = size - 1};
