@@ -635,7 +635,10 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     r->signal_fd = -1;
     pthread_mutex_init(&r->request_lock, NULL);
     pthread_cond_init(&r->paused_change, NULL);
+    sigset_t signals;
+    signals_block(r, &signals);
     if (!read_files(r, err)) {
+        signals_restore(r);
         boot_free(&r->boot);
         pthread_mutex_destroy(&r->request_lock);
         if (m->ranks) {
@@ -646,7 +649,7 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     }
     m->loop = loop_create("main", true);
     r->request_bh = loop_bh_create(m->loop, serve_requests, r);
-    signals_block(r);
+    signals_listen(r, &signals);
     r->started_ns = loop_now_ns();
     int status = 1;
     if (start(r, err)) {
