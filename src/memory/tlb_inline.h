@@ -4,23 +4,19 @@
 
 #include "weft/cpu.h"
 
-/* Guest memory is read and written by other harts at the same time and at any alignment: each access is one volatile
- * access of its size. */
-typedef uint16_t guest_u16 __attribute__((aligned(1), may_alias));
-typedef uint32_t guest_u32 __attribute__((aligned(1), may_alias));
-typedef uint64_t guest_u64 __attribute__((aligned(1), may_alias));
-
+/* Guest memory is read and written by other harts at the same time and at any alignment: each access is one relaxed
+ * atomic access of its size, which on the host is the plain move also where the address is not aligned. */
 static inline uint64_t guest_get(const void *p, unsigned size)
 {
     switch (size) {
     case 1:
-        return *(const volatile uint8_t *)p;
+        return __atomic_load_n((const uint8_t *)p, __ATOMIC_RELAXED);
     case 2:
-        return *(const volatile guest_u16 *)p;
+        return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED);
     case 4:
-        return *(const volatile guest_u32 *)p;
+        return __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
     default:
-        return *(const volatile guest_u64 *)p;
+        return __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
     }
 }
 
@@ -28,16 +24,16 @@ static inline void guest_put(void *p, unsigned size, uint64_t value)
 {
     switch (size) {
     case 1:
-        *(volatile uint8_t *)p = (uint8_t)value;
+        __atomic_store_n((uint8_t *)p, (uint8_t)value, __ATOMIC_RELAXED);
         break;
     case 2:
-        *(volatile guest_u16 *)p = (uint16_t)value;
+        __atomic_store_n((uint16_t *)p, (uint16_t)value, __ATOMIC_RELAXED);
         break;
     case 4:
-        *(volatile guest_u32 *)p = (uint32_t)value;
+        __atomic_store_n((uint32_t *)p, (uint32_t)value, __ATOMIC_RELAXED);
         break;
     default:
-        *(volatile guest_u64 *)p = value;
+        __atomic_store_n((uint64_t *)p, value, __ATOMIC_RELAXED);
         break;
     }
 }

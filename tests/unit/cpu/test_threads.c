@@ -127,9 +127,20 @@ END_TEST
 
 /* ---- work ---- */
 
+/* A counter of one thread that others look at. */
+static void add_one(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+static uint64_t look_at(const uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 static int spin_guest(struct cpu *cpu)
 {
-    cpu->x[6]++;
+    add_one(&cpu->x[6]);
     return cpu->x[8] ? CPU_EXIT_WFI : FAKE_RUN;
 }
 
@@ -161,7 +172,7 @@ END_TEST
 
 static void count_work(struct cpu *cpu, uint64_t a, uint64_t b)
 {
-    cpu->x[9]++;
+    add_one(&cpu->x[9]);
 }
 
 /* Sleeping and stopped harts are not waited for, and their list does not grow without bound. */
@@ -181,7 +192,7 @@ START_TEST(sleepers_are_not_waited_for)
     }
     fake.m.accel->synchronize(fake.m.cpus[0]);
     for (unsigned i = 0; i < 2; i++) {
-        for (unsigned t = 0; t < 2000 && *(volatile uint64_t *)&fake.m.cpus[i]->x[9] < 500; t++) {
+        for (unsigned t = 0; t < 2000 && look_at(&fake.m.cpus[i]->x[9]) < 500; t++) {
             fake_sleep_ns(20000000);
         }
     }
@@ -274,7 +285,7 @@ START_TEST(created_paused)
     cpu_resume_all(&fake.m);
     uint64_t since = guest_ticks(&fake.m) - ticks;
     ck_assert_uint_le(since, (fake_now_ns() - resumed_ns) / 100 + 1);
-    for (unsigned i = 0; i < 200 && *(volatile uint64_t *)&fake.m.cpus[0]->x[6] == 0; i++) {
+    for (unsigned i = 0; i < 200 && look_at(&fake.m.cpus[0]->x[6]) == 0; i++) {
         fake_sleep_ns(50000000);
     }
     cpu_stop_all(&fake.m);
