@@ -10,16 +10,18 @@
 #include <termios.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t child;
+static volatile sig_atomic_t child, told;
 
 static void pass_on(int signal)
 {
+    told = signal;
     if (child > 0) {
         kill((pid_t)child, signal);
     }
 }
 
-static void run_mpirun(unsigned ranks, int argc, char **argv)
+/* In the child: `parent` is who started it, `mask` the signals that the parent had blocked before. */
+static void run_mpirun(unsigned ranks, int argc, char **argv, pid_t parent, const sigset_t *mask)
 {
     static char number[16], self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -44,6 +46,10 @@ static void run_mpirun(unsigned ranks, int argc, char **argv)
         args[k++] = argv[i];
     }
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) { /* it died before we asked to be told */
+        _exit(126);
+    }
+    sigprocmask(SIG_SETMASK, mask, NULL);
     execvp(args[0], args);
     _exit(127);
 }
@@ -53,19 +59,28 @@ int launch_ranks(unsigned ranks, int argc, char **argv, struct error *err)
     struct termios old;
     /* mpirun hands bytes on as they come; the guest's console does its own echo and editing. */
     bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &old) == 0;
-    pid_t pid = fork();
+    /* A signal that comes before we can pass it on waits until then. */
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGHUP);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    pid_t parent = getpid(), pid = fork();
     if (pid < 0) {
+        sigprocmask(SIG_SETMASK, &before, NULL);
         error_set_errno(err, errno, "--ranks %u: cannot start mpirun", ranks);
         return 1;
     }
     if (pid == 0) {
-        run_mpirun(ranks, argc, argv);
+        run_mpirun(ranks, argc, argv, parent, &before);
     }
     child = pid;
     struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (terminal) {
         struct termios raw = old;
         raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
@@ -79,6 +94,9 @@ int launch_ranks(unsigned ranks, int argc, char **argv, struct error *err)
         tcsetattr(STDIN_FILENO, TCSANOW, &old);
     }
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (told && code != 0) {
+        return 128 + told; /* as one rank alone ends; mpirun says 1 */
+    }
     if (code == 127) {
         error_set(err, "--ranks %u: mpirun is not there; install Open MPI (openmpi-bin)", ranks);
         return 1;
