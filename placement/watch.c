@@ -46,6 +46,34 @@ static const char *cmdline_option(const char *cmd, size_t len, const char *name)
     return NULL;
 }
 
+/* A variable of the environment it was started with, as a number; `none` where there is none. */
+static long environ_number(pid_t pid, const char *name, long none)
+{
+    char path[64], *line = NULL;
+    size_t size = 0, n = strlen(name);
+    long value = none;
+    snprintf(path, sizeof(path), "/proc/%d/environ", pid);
+    FILE *f = fopen(path, "r");
+    while (f != NULL && getdelim(&line, &size, 0, f) > 0) {
+        if (strncmp(line, name, n) == 0 && line[n] == '=') {
+            value = strtol(line + n + 1, NULL, 10);
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    free(line);
+    return value;
+}
+
+/* The one that started mpirun runs no guest itself, and one rank of a host stands for the others. */
+static bool runs_guest(pid_t pid, const char *cmd, size_t len)
+{
+    const char *ranks = cmdline_option(cmd, len, "ranks");
+    long local = environ_number(pid, "OMPI_COMM_WORLD_LOCAL_RANK", -1);
+    return local == 0 || (local < 0 && (ranks == NULL || atoi(ranks) <= 1));
+}
+
 static bool is_weft_run(const char *cmd, size_t len)
 {
     const char *base = strrchr(cmd, '/');
@@ -61,7 +89,7 @@ unsigned watch_find(pid_t *pids, unsigned most)
     for (struct dirent *e; cmd != NULL && d != NULL && (e = readdir(d)) != NULL;) {
         pid_t pid = (pid_t)atoi(e->d_name);
         size_t len = pid > 0 ? cmdline_read(pid, cmd, CMDLINE) : 0;
-        if (len > 0 && is_weft_run(cmd, len)) {
+        if (len > 0 && is_weft_run(cmd, len) && runs_guest(pid, cmd, len)) {
             if (n < most) {
                 pids[n] = pid;
             }
@@ -238,14 +266,19 @@ static char *socket_ask(const char *path, const char *request)
     return line;
 }
 
-/* A path as the other process sees it, relative to its folder. */
+/* A path as the other process sees it, relative to its folder; ranks but the first add their number to what they
+ * write. */
 static void path_there(pid_t pid, const char *path, char *out, size_t size)
 {
-    if (path[0] == '/') {
-        snprintf(out, size, "%s", path);
-    } else {
-        snprintf(out, size, "/proc/%d/cwd/%s", pid, path);
+    char folder[32] = "", number[32] = "";
+    long rank = environ_number(pid, "OMPI_COMM_WORLD_RANK", 0);
+    if (path[0] != '/') {
+        snprintf(folder, sizeof(folder), "/proc/%d/cwd/", pid);
     }
+    if (rank > 0) {
+        snprintf(number, sizeof(number), ".rank%ld", rank);
+    }
+    snprintf(out, size, "%s%s%s", folder, path, number);
 }
 
 static bool proof_from_socket(struct watch_sample *s, const char *path)
@@ -261,17 +294,41 @@ static bool proof_from_socket(struct watch_sample *s, const char *path)
     return ok;
 }
 
-static void traffic_from_socket(struct watch_sample *s, const char *path)
+static void traffic_add(struct watch_sample *s, const json_t *rows)
 {
-    char *reply = socket_ask(path, "traffic\n");
-    json_t *root = reply != NULL ? json_loads(reply, 0, NULL) : NULL, *rows = json_object_get(root, "access_matrix");
     size_t n = json_array_size(rows);
     for (size_t i = 0; i < n && n <= WEFT_MAX_NODES; i++) {
         for (size_t j = 0; j < n; j++) {
-            s->traffic[i][j] = json_number_value(json_array_get(json_array_get(rows, i), j));
+            s->traffic[i][j] += json_number_value(json_array_get(json_array_get(rows, i), j));
         }
     }
     s->traffic_nodes = n <= WEFT_MAX_NODES ? (unsigned)n : 0;
+}
+
+static void traffic_from_socket(struct watch_sample *s, const char *path)
+{
+    char *reply = socket_ask(path, "traffic\n");
+    json_t *root = reply != NULL ? json_loads(reply, 0, NULL) : NULL;
+    traffic_add(s, json_object_get(root, "access_matrix"));
+    json_decref(root);
+    free(reply);
+}
+
+static void cluster_from_socket(struct watch_sample *s, const char *path)
+{
+    char *reply = socket_ask(path, "info coherence\n");
+    json_t *root = reply != NULL ? json_loads(reply, 0, NULL) : NULL;
+    if (json_is_true(json_object_get(root, "ok"))) {
+        json_t *rank;
+        size_t i;
+        memset(s->traffic, 0, sizeof(s->traffic)); /* each rank counts for its own harts */
+        json_array_foreach(json_object_get(root, "ranks"), i, rank)
+        {
+            traffic_add(s, json_object_get(rank, "access_matrix"));
+        }
+        s->cluster = reply;
+        reply = NULL;
+    }
     json_decref(root);
     free(reply);
 }
@@ -311,6 +368,7 @@ bool watch_sample(pid_t pid, struct watch_sample *s, struct error *err)
         s->have_proof = proof_from_socket(s, path);
         if (s->have_proof) {
             traffic_from_socket(s, path);
+            cluster_from_socket(s, path);
         }
     }
     if (!s->have_proof && file != NULL) {
@@ -325,6 +383,7 @@ bool watch_sample(pid_t pid, struct watch_sample *s, struct error *err)
 void watch_sample_fini(struct watch_sample *s)
 {
     free(s->thread);
+    free(s->cluster);
     if (s->have_proof) {
         proof_fini(&s->proof);
     }

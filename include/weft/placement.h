@@ -494,11 +494,13 @@ struct watch_sample {
     uint64_t bytes_on_node[PLACE_MAX_HOST_NODES]; /* of the whole process, by P# */
     unsigned traffic_nodes; /* guest nodes of the matrix of accesses, told over the control socket; 0: not told */
     double traffic[WEFT_MAX_NODES][WEFT_MAX_NODES]; /* counts since the start; [cpus of][memory of] */
-    bool have_proof;                                /* it was started with --control or --proof */
+    char *cluster;   /* over ranks: what "info coherence" told over the control socket, JSON; else NULL */
+    bool have_proof; /* it was started with --control or --proof */
     struct proof proof;
 };
 
-/* Finds running `weft run` processes; returns how many there are and fills at most `most`. */
+/* Finds guests that run here: `weft run` processes, of one over ranks only the first on this host. Returns how many
+ * there are and fills at most `most`. */
 unsigned watch_find(pid_t *pids, unsigned most);
 /* Looks at a process through /proc, its control socket and its proof file. */
 bool watch_sample(pid_t pid, struct watch_sample *out, struct error *err);

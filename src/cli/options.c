@@ -30,7 +30,7 @@ const struct option options[] = {
      FIELD(place_verify), .own = true},
     {"proof", NULL, "FILE", "write what was read back as JSON", NULL, FIELD(proof_file), .check = FILE_WRITE,
      .own = true},
-    {"control", NULL, "FILE", "a socket for weft placement: show, set, verify, rebalance", NULL, FIELD(place_control),
+    {"control", NULL, "FILE", "a socket for weft placement, weft info and weft top", NULL, FIELD(place_control),
      .own = true},
 
     {"kernel", NULL, "FILE", "a Linux Image or an ELF file", NULL, FIELD(kernel), .check = FILE_READ,

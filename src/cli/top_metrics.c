@@ -79,6 +79,28 @@ static void proof_metrics(FILE *out, const struct proof *p, pid_t pid)
     }
 }
 
+static void access_metrics(FILE *out, const struct watch_sample *now)
+{
+    metric(out, "weft_accesses_total", "counter", "Counted memory accesses, by node of the vCPU and node of the page.");
+    for (unsigned i = 0; i < now->traffic_nodes; i++) {
+        for (unsigned j = 0; j < now->traffic_nodes; j++) {
+            fprintf(out, "weft_accesses_total{pid=\"%d\",vcpu_node=\"%u\",memory_node=\"%u\"} %.0f\n", now->pid, i, j,
+                    now->traffic[i][j]);
+        }
+    }
+    metric(out, "weft_access_share", "gauge", "Share of a node's accesses since the start that went to each node.");
+    for (unsigned i = 0; i < now->traffic_nodes; i++) {
+        double all = 0;
+        for (unsigned j = 0; j < now->traffic_nodes; j++) {
+            all += now->traffic[i][j];
+        }
+        for (unsigned j = 0; all > 0 && j < now->traffic_nodes; j++) {
+            fprintf(out, "weft_access_share{pid=\"%d\",vcpu_node=\"%u\",memory_node=\"%u\"} %.6f\n", now->pid, i, j,
+                    now->traffic[i][j] / all);
+        }
+    }
+}
+
 char *top_metrics(const struct host_shape *h, const struct watch_sample *now)
 {
     char *text = NULL;
@@ -99,6 +121,10 @@ char *top_metrics(const struct host_shape *h, const struct watch_sample *now)
     if (now->have_proof) {
         proof_metrics(out, &now->proof, now->pid);
     }
+    if (now->traffic_nodes > 0) {
+        access_metrics(out, now);
+    }
+    top_ranks_metrics(out, now);
     fclose(out);
     return text;
 }

@@ -260,6 +260,7 @@ char *top_text(const struct host_shape *host, const struct watch_sample *old, co
     host_table(out, host, old, now);
     guest_table(out, now);
     access_line(out, old, now);
+    top_ranks_text(out, old, now);
     guest_strip(out, old, now);
     thread_table(out, host, old, now);
     fclose(out);
@@ -311,6 +312,9 @@ char *top_json(const struct host_shape *host, const struct watch_sample *old, co
             access, json_pack("{s:i, s:f, s:f}", "guest_node", (int)i, "local", local, "share_of_all", of_all));
     }
     json_object_set_new(root, "accesses", access);
+    if (now->cluster) {
+        json_object_set_new(root, "ranks", top_ranks_json(old, now));
+    }
     if (now->have_proof) {
         json_object_set_new(root, "as_planned", json_boolean(now->proof.ok));
         json_object_set_new(root, "policy", json_string(now->proof.policy));

@@ -1,12 +1,10 @@
 /* weft placement: talks to a running weft about where its threads and pages are. */
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "cli/control.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 
@@ -23,26 +21,6 @@ static void help(FILE *out)
         "  rebalance       brings what has drifted back to the plan; traffic: makes the plan anew from the accesses\n"
         "                  that were counted, then moves what is not there\n\n"
         "Ctrl-C while pages move ends the move; the new policy stays for pages touched later.\n");
-}
-
-static int connect_to(const char *path, struct error *err)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(addr.sun_path)) {
-        error_set(err, "%.64s...: the name of a socket can have at most %zu characters", path,
-                  sizeof(addr.sun_path) - 1);
-        return -1;
-    }
-    memcpy(addr.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
-        error_set_errno(err, errno, "%s: no weft answers there; start it with --control %s", path, path);
-        if (fd >= 0) {
-            close(fd);
-        }
-        return -1;
-    }
-    return fd;
 }
 
 static bool progress_shown;
@@ -84,33 +62,6 @@ static int answer_show(const json_t *reply, const char *line)
     return json_is_true(json_object_get(reply, "ok")) && !json_is_false(proof_ok) ? 0 : 1;
 }
 
-static int ask(int fd, const char *request, struct error *err)
-{
-    FILE *f = fdopen(fd, "r+");
-    char *line = NULL;
-    size_t size = 0;
-    int status = -1;
-    if (f == NULL || dprintf(fd, "%s\n", request) < 0) {
-        error_set_errno(err, errno, "the request cannot be sent");
-        return 1;
-    }
-    while (status < 0 && getline(&line, &size, f) > 0) {
-        json_t *reply = json_loads(line, 0, NULL), *progress = json_object_get(reply, "progress");
-        if (progress != NULL) {
-            progress_show(progress);
-        } else {
-            status = answer_show(reply, line);
-        }
-        json_decref(reply);
-    }
-    free(line);
-    fclose(f);
-    if (status < 0) {
-        error_set(err, "weft ended before it answered");
-    }
-    return status < 0 ? 1 : status;
-}
-
 int verb_placement(int argc, char **argv)
 {
     struct error err = {0};
@@ -130,8 +81,11 @@ int verb_placement(int argc, char **argv)
     for (char *c = request; *c != 0; c++) {
         *c = *c == '\n' ? ';' : *c; /* statements of several lines */
     }
-    int fd = connect_to(argv[1], &err);
-    int status = fd >= 0 ? ask(fd, request, &err) : 1;
+    char *line = NULL;
+    json_t *reply = control_ask(argv[1], request, progress_show, &line, &err);
+    int status = reply ? answer_show(reply, line) : 1;
+    json_decref(reply);
+    free(line);
     if (err.set) {
         error_report(&err);
     }

@@ -10,6 +10,7 @@ struct verb {
 
 extern const struct verb verbs[]; /* ends with a NULL name */
 
+int verb_info(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_plan(int argc, char **argv);
 int verb_placement(int argc, char **argv);

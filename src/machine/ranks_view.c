@@ -121,6 +121,7 @@ json_t *ranks_view_here(struct machine *m)
         json_array_append_new(rtt, json_integer((json_int_t)r->view->rtt_ns[k]));
     }
     json_object_set_new(o, "round_trip_ns", rtt);
+    json_object_set_new(o, "access_matrix", report_accesses_json(m));
     const struct ranks_figures *f = &r->figures;
     put(o, "interrupts_sent", __atomic_load_n(&f->irqs_sent, __ATOMIC_RELAXED));
     put(o, "remote_fences", __atomic_load_n(&f->fences_sent, __ATOMIC_RELAXED));

@@ -65,7 +65,8 @@ json_t *ranks_view_all(struct machine *m);
 /* Answers "coherence", "locks" or "ranks" with one line of JSON, to free(). arg: the machine. The control's thread. */
 char *ranks_info(void *arg, const char *what);
 
-/* report.c: this rank's object with its harts and accesses, for ranks_view_exchange. */
+/* report.c: this rank's object with its harts, for ranks_view_exchange; the accesses of this rank's harts. */
 json_t *report_rank_json(struct machine *m);
+json_t *report_accesses_json(const struct machine *m);
 
 #endif

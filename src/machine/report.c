@@ -87,7 +87,7 @@ static json_t *harts_json(const struct machine *m)
     return harts;
 }
 
-static json_t *accesses_json(const struct machine *m)
+json_t *report_accesses_json(const struct machine *m)
 {
     uint64_t matrix[WEFT_MAX_NODES][WEFT_MAX_NODES];
     json_t *rows = json_array();
@@ -104,7 +104,6 @@ json_t *report_rank_json(struct machine *m)
 {
     json_t *o = ranks_view_here(m);
     json_object_set_new(o, "hart_figures", harts_json(m));
-    json_object_set_new(o, "access_matrix", accesses_json(m));
     return o;
 }
 
@@ -189,7 +188,7 @@ static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct pro
                         json_string(m->cfg->access_matrix == ACCESS_MATRIX_EXACT     ? "exact"
                                     : m->cfg->access_matrix == ACCESS_MATRIX_SAMPLED ? "sampled"
                                                                                      : "off"));
-    json_object_set_new(root, "access_matrix", accesses_json(m));
+    json_object_set_new(root, "access_matrix", report_accesses_json(m));
     json_object_set_new(root, "bql",
                         json_pack("{s:I s:I s:I s:I s:I s:I}", "acquisitions", (json_int_t)bql.acquisitions,
                                   "contended", (json_int_t)bql.contended, "hold_ns", (json_int_t)bql.hold_ns, "wait_ns",
