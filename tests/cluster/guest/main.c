@@ -1,7 +1,8 @@
 /*
  * Memory order over ranks, on the harts of a real machine: litmus tests, counters, bytes of one page, streams, code
  * that another rank changes. Arguments (-append): rounds=N of each litmus test, hot=N of each on a page that all want
- * at once, work=N for the others, seed=N, only=litmus|counters|locks|bytes|stream|code.
+ * at once, work=N for the others, seed=N, only=litmus|counters|time|locks|bytes|stream|
+ * code.
  */
 #include "ranks.h"
 
@@ -146,6 +147,9 @@ static void run_all(unsigned hart)
     if (chosen("counters")) {
         test_counters(hart, args.work, 1, "on one page");
         test_counters(hart, args.work, 64, "on 64 pages");
+    }
+    if (chosen("time")) {
+        test_clock(hart, args.work);
     }
     if (chosen("locks")) {
         test_locks(hart, args.work / 16);

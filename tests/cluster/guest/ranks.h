@@ -31,6 +31,7 @@ enum { SBI_TIME = 0x54494d45, SBI_IPI = 0x735049, SBI_RFENCE = 0x52464e43, SBI_H
 /* The tests: every hart calls each of them; `n` is how much to do. */
 void test_litmus(unsigned hart, uint64_t rounds, uint64_t hot_rounds);
 void test_counters(unsigned hart, uint64_t n, unsigned pages, const char *name);
+void test_clock(unsigned hart, uint64_t n);
 void test_locks(unsigned hart, uint64_t n);
 void test_bytes(unsigned hart, uint64_t n);
 void test_stream(unsigned hart, uint64_t n);

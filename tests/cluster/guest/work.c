@@ -135,6 +135,43 @@ void test_counters(unsigned hart, uint64_t n, unsigned pages, const char *name)
     meet();
 }
 
+/* ---- time: whoever learns of a moment is not before it ---- */
+
+void test_clock(unsigned hart, uint64_t n)
+{
+    static volatile uint64_t latest __attribute__((aligned(PAGE)));
+    struct told *t = tell(hart);
+    uint64_t before = 0, rng = seed + hart, worst = 0;
+    if (hart == 0) {
+        latest = 0;
+    }
+    meet();
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t said = latest;
+        __asm__ volatile("fence r, rw" ::: "memory");
+        uint64_t now = csr_read("time");
+        uint64_t back = said > now ? said - now : before > now ? before - now : 0;
+        worst = back > worst ? back : worst;
+        t->wrong += back != 0;
+        t->seen += said > before;
+        before = now;
+        __asm__ volatile("amomaxu.d.rl x0, %0, (%1)" ::"r"(now), "r"(&latest) : "memory");
+        if (i % 64 == 0) {
+            linger(&rng, 20000);
+        }
+    }
+    t->did[0] = worst;
+    meet();
+    if (hart == 0) {
+        struct told sum = all_told();
+        verdict("clocks of all harts", "", n * num_harts, sum.seen, !sum.wrong);
+        for (unsigned h = 0; h < num_harts && sum.wrong; h++) {
+            print("hart %u was %u ns back\n", (uint64_t)h, page_for[h].told.did[0] * 100);
+        }
+    }
+    meet();
+}
+
 /* ---- locks: what they guard stays together ---- */
 
 static void lock(volatile uint32_t *word, bool by_lrsc, uint64_t *rng)
