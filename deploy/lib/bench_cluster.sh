@@ -160,23 +160,26 @@ symbols_ready() {
     progress "reading the kernel's names"
     machine_options 1
     timeout -k 5 300 "$WEFT_BIN" run "${MACHINE[@]}" -kernel "$GUEST_KERNEL" -initrd "$GUEST_DIR/boot.cpio" \
-        -append "$GUEST_APPEND weft.run=\"grep -i ' [abdr] ' /proc/kallsyms\"" </dev/null >"$log" 2>&1 || return 0
+        -append "$GUEST_APPEND weft.run=\"grep -iE ' [abdr] | _start$| _text$' /proc/kallsyms\"" </dev/null >"$log" 2>&1 || return 0
     tr -d '\r' <"$log" | grep -E $'^[0-9a-f]{16} [a-zA-Z] [^ \t]+$' >"$file.new" || return 0
     mv "$file.new" "$file"
     cluster_symbols=$file
 }
 
 part_boot() {
-    local ranks log seconds one='' aim
+    local ranks log seconds one='' aim rc
     for ranks in 1 2 4; do
         progress "boot over $ranks ranks"
         log=$cluster_work/boot.$ranks
         case $ranks in 2) aim=3 ;; *) aim=6 ;; esac
-        debian "$log" "$ranks" 4 "$GUEST_DIR/boot.cpio" '' || true
+        rc=0
+        debian "$log" "$ranks" 4 "$GUEST_DIR/boot.cpio" '' || rc=$?
         seconds=$(console_boot_seconds "$log") || seconds=
         if [ -z "$seconds" ] || [ "$(met "$seconds > $cluster_limit")" = yes ]; then
             failed boot "Debian to init, 4 harts on $ranks ranks" "did not boot within $cluster_limit s" \
                 "$([ "$ranks" = 1 ] || echo "at most $aim x one rank")"
+            # Not for want of time: what was said first tells why.
+            [ "$rc" -eq 124 ] || console_text "$log" | grep -v '^START' | head -n 3 >&2
         elif [ "$ranks" = 1 ]; then
             one=$seconds
             row boot "Debian to init, 4 harts on 1 rank" "$seconds" - s
@@ -215,6 +218,7 @@ part_load() {
         log=$cluster_work/load.$ranks
         if ! debian "$log" "$ranks" 2 "$cluster_work/load-boot.cpio" '' || ! console_ended "$log"; then
             failed load "work on $ranks ranks" "the guest did not come to its end within $((cluster_limit + 60)) s"
+            console_text "$log" | grep -v '^START' | head -n 3 >&2
             return
         fi
         console_text "$log" | sed -n 's/^LOAD //p' >"$log.figures"
