@@ -6,8 +6,9 @@
  * from any thread; cluster_end() once on some rank; when on_end() was called on this rank: cluster_stop();
  * cluster_destroy().
  *
- * Threads: [C] coherence thread, [L] cluster->lock_mutex, [I] cluster->inbox_mutex; both mutexes are leaves: no
- * callback is made under them. Callbacks of struct cluster_ops run on the coherence thread and must not block.
+ * Threads: [C] coherence thread, or another one in its role for a step (cluster->owner); [L] cluster->lock_mutex, [I]
+ * cluster->inbox_mutex: no callback is made under these two but by such a step. Callbacks of struct cluster_ops run on
+ * the coherence thread and must not block.
  */
 #ifndef WEFT_CLUSTER_H
 #define WEFT_CLUSTER_H

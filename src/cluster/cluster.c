@@ -26,13 +26,73 @@ uint64_t cluster_now_ns(void)
 
 /* ---- to other threads and from them ---- */
 
+/* The cluster whose owner mutex this thread has, and whose inbox it will look at before it lets go. */
+static _Thread_local struct cluster *owned;
+
 void cluster_wake(struct cluster *c)
 {
-    transport_wake(c->config.transport);
+    if (owned != c) {
+        transport_wake(c->config.transport);
+    }
+}
+
+static bool inbox_empty(struct cluster *c)
+{
+    pthread_mutex_lock(&c->inbox_mutex);
+    bool empty = !c->inbox.first && !c->inbox.out_first && !c->inbox.num_taken;
+    pthread_mutex_unlock(&c->inbox_mutex);
+    return empty;
+}
+
+bool cluster_enter(struct cluster *c)
+{
+    if (owned == c || pthread_mutex_trylock(&c->owner)) {
+        return false;
+    }
+    owned = c;
+    return true;
+}
+
+/* What others put into the inbox meanwhile has woken the coherence thread; what this thread's own callbacks put there
+ * has not. */
+void cluster_leave(struct cluster *c)
+{
+    cluster_flush(c);
+    bool called = c->send_failed || directory_deadline(c->directory) < c->due || !inbox_empty(c);
+    owned = NULL;
+    pthread_mutex_unlock(&c->owner);
+    if (called) {
+        transport_wake(c->config.transport);
+    }
+}
+
+/* Sends at once if this thread has the owner mutex or gets it, and nothing waits that was queued before. */
+static bool send_directly(struct cluster *c, unsigned rank, const struct message *message)
+{
+    bool entered = cluster_enter(c);
+    if (owned != c) {
+        return false;
+    }
+    pthread_mutex_lock(&c->inbox_mutex);
+    bool first = !c->inbox.out_first;
+    pthread_mutex_unlock(&c->inbox_mutex);
+    if (first) {
+        struct message m;
+        memcpy(&m, message, message->header.size);
+        cluster_send(c, rank, &m, NULL);
+    }
+    if (entered) {
+        cluster_leave(c);
+    }
+    return first;
 }
 
 void cluster_queue(struct cluster *c, unsigned rank, const struct message *message)
 {
+    /* To this rank itself: the coherence thread, not a vCPU in the middle of something, tells of the end. */
+    if (rank != c->self && send_directly(c, rank, message)) {
+        return;
+    }
     struct outgoing *o = malloc(sizeof(*o));
     assert(o);
     o->next = NULL;
@@ -300,17 +360,15 @@ static void send_queued(struct cluster *c, struct outgoing *o)
     }
 }
 
-static bool drain_inbox(struct cluster *c)
+/* Page requests and pages taken: whoever owns. */
+bool cluster_drain_pages(struct cluster *c)
 {
     pthread_mutex_lock(&c->inbox_mutex);
     struct page_request *r = c->inbox.first;
-    struct outgoing *o = c->inbox.out_first;
     unsigned num_taken = c->inbox.num_taken;
     struct taken *taken = c->inbox.taken;
     c->inbox.first = NULL;
     c->inbox.last = &c->inbox.first;
-    c->inbox.out_first = NULL;
-    c->inbox.out_last = &c->inbox.out_first;
     c->inbox.num_taken = 0;
     c->inbox.taken = c->taken_work;
     c->taken_work = taken;
@@ -318,22 +376,25 @@ static bool drain_inbox(struct cluster *c)
     for (unsigned i = 0; i < num_taken; i++) {
         cluster_pages_taken(c, &taken[i]);
     }
-    bool any = r || o || num_taken;
+    bool any = r || num_taken;
     while (r) {
         struct page_request *next = r->next; /* done() may hand the request out again */
         cluster_pages_request(c, r);
         r = next;
     }
-    send_queued(c, o);
     return any;
 }
 
-static bool inbox_empty(struct cluster *c)
+static bool drain_inbox(struct cluster *c)
 {
+    bool any = cluster_drain_pages(c);
     pthread_mutex_lock(&c->inbox_mutex);
-    bool empty = !c->inbox.first && !c->inbox.out_first && !c->inbox.num_taken;
+    struct outgoing *o = c->inbox.out_first;
+    c->inbox.out_first = NULL;
+    c->inbox.out_last = &c->inbox.out_first;
     pthread_mutex_unlock(&c->inbox_mutex);
-    return empty;
+    send_queued(c, o);
+    return any || o;
 }
 
 /* ---- timers and the loop ---- */
@@ -368,9 +429,13 @@ static void sleep_until_needed(struct cluster *c, uint64_t locks_due)
     due = c->beat_due < due ? c->beat_due : due;
     due = locks_due < due ? locks_due : due;
     uint64_t now = cluster_now_ns();
-    if (due > now) {
-        transport_wait(c->config.transport, (int64_t)(due - now), &c->owner);
+    if (due <= now || !inbox_empty(c)) { /* our own callbacks do not wake us */
+        return;
     }
+    c->due = due;
+    owned = NULL;
+    transport_wait(c->config.transport, (int64_t)(due - now), &c->owner);
+    owned = c;
 }
 
 static void *run(void *opaque)
@@ -380,6 +445,7 @@ static void *run(void *opaque)
     transport_thread_urgent();
     atomic_store(&c->tid, (int)syscall(SYS_gettid));
     pthread_mutex_lock(&c->owner);
+    owned = c;
     uint64_t now = cluster_now_ns();
     for (unsigned r = 0; r < c->ranks; r++) {
         c->heard[r] = now;
@@ -410,6 +476,8 @@ static void *run(void *opaque)
             continue;
         }
         if (atomic_load(&c->stop) && inbox_empty(c)) {
+            c->due = UINT64_MAX; /* others may still enter: nobody waits for a deadline any more */
+            owned = NULL;
             pthread_mutex_unlock(&c->owner);
             return NULL;
         }

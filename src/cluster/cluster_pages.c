@@ -190,8 +190,16 @@ void cluster_pages_lost(struct cluster *c)
 
 /* ---- the port: any thread ---- */
 
-static void enqueue(struct cluster *c, struct page_request *r)
+/* Does the step here, if no other thread is at it: nobody has to be woken for it. */
+static void submit(struct cluster *c, struct page_request *r)
 {
+    if (cluster_enter(c)) {
+        cluster_pages_request(c, r);
+        while (cluster_drain_pages(c)) {
+        }
+        cluster_leave(c);
+        return;
+    }
     r->next = NULL;
     pthread_mutex_lock(&c->inbox_mutex);
     *c->inbox.last = r;
@@ -208,7 +216,7 @@ void page_source_acquire(struct page_source *ps, struct page_request *r, uint64_
     r->right = (uint8_t)right;
     r->flags = whole ? GET_WHOLE : 0;
     r->is_op = false;
-    enqueue((struct cluster *)ps, r);
+    submit((struct cluster *)ps, r);
 }
 
 void page_source_operate(struct page_source *ps, struct page_request *r, uint64_t page, const struct msg_op *op)
@@ -217,12 +225,19 @@ void page_source_operate(struct page_source *ps, struct page_request *r, uint64_
     r->page = page;
     r->op = *op;
     r->is_op = true;
-    enqueue((struct cluster *)ps, r);
+    submit((struct cluster *)ps, r);
 }
 
 void page_source_taken(struct page_source *ps, uint64_t page, bool dirty)
 {
     struct cluster *c = (struct cluster *)ps;
+    if (cluster_enter(c)) {
+        cluster_pages_taken(c, &(struct taken){.page = page, .dirty = dirty});
+        while (cluster_drain_pages(c)) {
+        }
+        cluster_leave(c);
+        return;
+    }
     pthread_mutex_lock(&c->inbox_mutex);
     assert(c->inbox.num_taken < c->ranks * DIR_REQUESTS);
     c->inbox.taken[c->inbox.num_taken++] = (struct taken){.page = page, .dirty = dirty};

@@ -52,7 +52,9 @@ struct cluster {
     bool started;
     atomic_int tid;
 
-    pthread_mutex_t owner; /* of all that is marked [C]; the coherence thread lets go of it only while it waits */
+    /* Of all that is marked [C]. The coherence thread lets go of it only while it waits; meanwhile a thread that wants
+     * something does the coherence thread's step itself, if it gets the mutex at once. */
+    pthread_mutex_t owner;
 
     struct directory *directory;                            /* [C] */
     struct dir_actions actions;                             /* [C] */
@@ -62,9 +64,10 @@ struct cluster {
     struct bundle *bundle[WEFT_MAX_RANKS][TRAFFIC_CLASSES]; /* [C] */
     uint64_t bundled[TRAFFIC_CLASSES];                      /* [C] ranks for which something waits */
     uint64_t lost, send_failed;                             /* [C] ranks */
-    uint64_t beat_due;                                      /* [C] */
-    bool ended;                                             /* [C] on_end was called */
-    struct cluster_stats stats;                             /* [C] */
+    uint64_t due;               /* [C] when the coherence thread looks again, unless woken */
+    uint64_t beat_due;          /* [C] */
+    bool ended;                 /* [C] on_end was called */
+    struct cluster_stats stats; /* [C] */
 
     pthread_mutex_t inbox_mutex;
     struct inbox inbox; /* [I] */
@@ -89,7 +92,13 @@ uint64_t cluster_now_ns(void);
 void cluster_send(struct cluster *c, unsigned rank, struct message *message, const void *page);
 /* Gives what was queued to the transport. [C], at the end of each step. */
 void cluster_flush(struct cluster *c);
-/* Queues a message for the coherence thread to send. Any thread. */
+/* Takes the coherence thread's role for one step: true, or false if another thread has it (or this one already). Any
+ * thread; never waits. */
+bool cluster_enter(struct cluster *c);
+void cluster_leave(struct cluster *c);
+/* Does what the inbox holds about pages. False: nothing. [C] */
+bool cluster_drain_pages(struct cluster *c);
+/* Sends a message, or queues it for the coherence thread to send. Any thread. */
 void cluster_queue(struct cluster *c, unsigned rank, const struct message *message);
 void cluster_wake(struct cluster *c);
 /* This rank must do without that one. [C] */
