@@ -3,9 +3,10 @@
  * takes the lock "machine.state" (and "world" while the harts stand), and each step carries that grant's fence: who
  * gets one smaller than it has seen refuses it.
  *
- *   stop      BEGIN ->all    each stops its harts, STOPPED ->all    all STOPPED: READY ->all
- *   restart   BEGIN ->all    STOPPED ->all    all STOPPED: resets its part, READY ->all    RESUME ->all    DONE
- * ->beginner go on     RESUME ->all   DONE ->beginner power-off OFF ->all      each ends its cluster
+ *   stop       BEGIN to all; each stops its harts: STOPPED to all; when all have: READY to all
+ *   restart    as stop, but each resets its part before READY; when all are: RESUME to all; DONE to the beginner
+ *   go on      as restart, without the reset; this is also how the machine starts
+ *   power-off  OFF to all; each ends its cluster
  *
  * STOPPED and READY go from each rank to each: as messages of a pair stay in order, they also say that everything which
  * that rank sent before has arrived. So no interrupt from before a restart is seen after it. STOPPED says when the
@@ -186,13 +187,12 @@ static void resume(struct ranks_world *w)
     tell(w, w->beginner, STEP_DONE, 0);
 }
 
-/* The beginner of a restart, when all are ready; of a start, at once. */
+/* The beginner, when all are ready. */
 static void let_go_on(struct ranks_world *w)
 {
     struct machine *m = w->ranks->m;
-    uint64_t still = w->still_ns ? w->still_ns : cpu_paused_at_ns(m);
     uint64_t base = __atomic_load_n(&m->clock_base_ns, __ATOMIC_RELAXED);
-    tell_all(w, STEP_RESUME, base + guest_clock_ns(m) - still);
+    tell_all(w, STEP_RESUME, base + guest_clock_ns(m) - w->still_ns);
 }
 
 static void on_ready(struct ranks_world *w)
@@ -229,9 +229,7 @@ static bool adopt(struct ranks_world *w, const struct world_post *p)
         w->current = p->op;
         w->stopped = w->ready = 0;
         w->begun = w->resume_came = false;
-        if (p->op != WORLD_CONT) {
-            w->still_ns = 0;
-        }
+        w->still_ns = 0;
     }
     return true;
 }
@@ -260,7 +258,7 @@ static void handle(struct ranks_world *w, unsigned src, const struct world_post 
     case STEP_RESUME:
         w->base_ns = p->ns;
         w->beginner = src;
-        if (w->current == WORLD_CONT || w->ready == everyone(r)) {
+        if (w->ready == everyone(r)) {
             resume(w);
         } else {
             w->resume_came = true;
@@ -332,17 +330,8 @@ static void start_change(struct ranks_world *w)
     w->stopped = w->ready = 0;
     w->begun = w->resume_came = false;
     w->beginner = r->members.self;
-    switch (w->op) {
-    case WORLD_OFF:
-        tell_all(w, STEP_OFF, 0);
-        break;
-    case WORLD_CONT:
-        let_go_on(w);
-        break;
-    default:
-        w->still_ns = 0;
-        tell_all(w, STEP_BEGIN, 0);
-    }
+    w->still_ns = 0;
+    tell_all(w, w->op == WORLD_OFF ? STEP_OFF : STEP_BEGIN, 0);
 }
 
 static bool anything_wanted(struct ranks_world *w)
