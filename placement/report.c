@@ -69,23 +69,41 @@ static const char *thp_text(int thp)
     return thp < 0 ? "" : thp > 0 ? "  THP on" : "  THP off";
 }
 
+static bool over_ranks(const struct guest_shape *g)
+{
+    bool over = false;
+    for (unsigned i = 0; i < g->num_nodes; i++) {
+        over = over || g->node[i].rank > 0;
+    }
+    return over;
+}
+
 static void nodes_print(FILE *out, const struct host_shape *h, const struct guest_shape *g, const struct plan *plan)
 {
-    char a[64], b[64], c[128], d[256];
-    fprintf(out, "\n%-5s %-9s %-11s %-11s %-10s %s\n", "guest", "memory", "on host", "vCPUs on", "policy", "vCPUs");
+    char a[64], b[64], c[128], d[256], home[24] = "";
+    bool ranks = over_ranks(g);
+    fprintf(out, "\n%-5s %s%-9s %-11s %-11s %-10s %s\n", "guest", ranks ? "home    " : "", "memory", "on host",
+            "vCPUs on", "policy", "vCPUs");
     for (unsigned i = 0; i < plan->num_nodes; i++) {
         const struct plan_node *n = &plan->node[i];
+        if (ranks) { /* where the node's pages have their home, and its harts run */
+            snprintf(home, sizeof(home), "rank %-2d ", g->node[i].rank);
+        }
+        if (ranks && g->node[i].mem == 0 && g->node[i].num_cpus == 0) {
+            fprintf(out, "%-5u %sthere\n", i, home);
+            continue;
+        }
         struct bitmap os;
         host_nodes_to_os(h, &n->host_nodes, &os);
         char many[140];
         snprintf(many, sizeof(many), "P#%s", list_fit(&os, c, sizeof(c), 9));
         bool one = bitmap_count(&os) == 1 || n->policy == PMEM_DEFAULT;
-        fprintf(out, "%-5u %-9s %-11s %-11s %-10s %s%s%s\n", i, size_text(g->node[i].mem, a, sizeof(a)),
+        fprintf(out, "%-5u %s%-9s %-11s %-11s %-10s %s%s%s\n", i, home, size_text(g->node[i].mem, a, sizeof(a)),
                 n->policy == PMEM_DEFAULT ? "any"
                 : one ? node_label(h, n->mem_node >= 0 ? n->mem_node : bitmap_next(&n->host_nodes, 0), b, sizeof(b))
                       : many,
                 node_label(h, n->cpu_node, d, sizeof(d)), place_mem_policy_name(n->policy),
-                list_fit(&g->node[i].cpus, c, sizeof(c), 24), thp_text(g->node[i].thp),
+                list_fit(&g->node[i].cpus, c, sizeof(c), ranks ? 16 : 24), thp_text(g->node[i].thp),
                 n->overcommitted ? "  OVERCOMMITTED" : "");
     }
 }

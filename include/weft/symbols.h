@@ -12,6 +12,8 @@
 
 struct symbols;
 
+enum { SYMBOLS_COLUMN = 42 }; /* a buffer for a column of tables */
+
 /* NULL with a sentence when the file cannot be read, has no symbols, or hides their addresses. */
 struct symbols *symbols_load(const char *path, struct error *err);
 /* From text in memory; `what` names it in errors. */
@@ -21,8 +23,8 @@ size_t symbols_count(const struct symbols *s);
 
 /*
  * Names what lies in the page at guest-physical `gpa`: the symbols that begin in it, or the one that it is in the
- * middle of: "init_task, init_mm +3", "jiffies+0x1000". `kernel_at` is where the kernel's first byte (its symbol _start
- * or _text) lies; a table of physical addresses needs no move. False where the kernel has nothing: buf is "" then.
+ * middle of: "init_task, init_mm +3", "jiffies+0x1000". `kernel_at` is where the kernel's first byte (its symbol
+ * _start) lies; a table of physical addresses needs no move. False where the kernel has nothing: buf is "" then.
  */
 bool symbols_describe(const struct symbols *s, uint64_t kernel_at, uint64_t gpa, uint64_t page_size, char *buf,
                       size_t size);

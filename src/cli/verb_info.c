@@ -67,7 +67,7 @@ static void name_pages(json_t *reply, const struct symbols *s)
     {
         json_array_foreach(json_object_get(rank, "hot_pages"), k, page)
         {
-            char text[48];
+            char text[SYMBOLS_COLUMN];
             uint64_t at = (uint64_t)json_integer_value(json_object_get(page, "address"));
             if (symbols_describe(s, kernel_at, at, 4096, text, sizeof(text))) {
                 json_object_set_new(page, "symbol", json_string(text));

@@ -226,7 +226,7 @@ static void print_hot(const json_t *ranks, unsigned most, FILE *to)
         if (h == 0) {
             fprintf(to, "\n%-14s %5s %7s %7s  %s\n", "hot page", "home", "moved", "served", "holds");
         }
-        fprintf(to, "0x%-12" PRIx64 " %5" PRIu64 " %7s %7s  %.40s\n", number(hot[h].page, "address"), hot[h].home,
+        fprintf(to, "0x%-12" PRIx64 " %5" PRIu64 " %7s %7s  %.41s\n", number(hot[h].page, "address"), hot[h].home,
                 text_count(number(hot[h].page, "transfers")).s, text_count(number(hot[h].page, "served")).s,
                 text_of(hot[h].page, "holds"));
     }
@@ -249,6 +249,9 @@ void cluster_print_summary(const json_t *ranks, const json_t *total, FILE *to)
     for (unsigned f = 0; f <= DIR_FAULTS; f++) {
         const json_t *h =
             f < DIR_FAULTS ? json_object_get(faults, fault_names[f]) : json_object_get(total, "remote_access");
+        if (number(h, "count") == 0) {
+            continue;
+        }
         fprintf(to, "%-14s %8s %8s %8s %10.3f\n", f < DIR_FAULTS ? fault_names[f] : "remote access",
                 text_count(number(h, "count")).s, text_us(number(h, "p50_ns")).s, text_us(number(h, "p99_ns")).s,
                 (double)number(h, "sum_ns") / 1e9);

@@ -140,10 +140,10 @@ static void name_pages(struct ranks *r, json_t *rank)
     size_t i;
     json_array_foreach(json_object_get(rank, "hot_pages"), i, page)
     {
-        char text[96] = "";
+        char text[SYMBOLS_COLUMN];
         gpa_t at = (gpa_t)json_integer_value(json_object_get(page, "address"));
         if (r->view->symbols &&
-            symbols_describe(r->view->symbols, RANKS_KERNEL_ADDRESS, at, GUEST_PAGE_SIZE, text, 48)) {
+            symbols_describe(r->view->symbols, RANKS_KERNEL_ADDRESS, at, GUEST_PAGE_SIZE, text, sizeof(text))) {
             json_object_set_new(page, "symbol", json_string(text));
         } else {
             snprintf(text, sizeof(text), "node %lld, guest RAM",

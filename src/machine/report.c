@@ -283,12 +283,17 @@ static void print_matrix(const json_t *root, FILE *f)
     fprintf(f, "\nlocal: %.1f %%\n", total ? 100.0 * (double)local / (double)total : 0.0);
 }
 
+static double ms(const json_t *o, const char *key)
+{
+    return (double)number(o, key) / 1e6;
+}
+
 static void print_bql(const json_t *b, FILE *f)
 {
-    fprintf(
-        f, "big lock: taken %s times, %s contended; held %s us (longest %s),\n          waited %s us (longest %s)\n",
-        text_count(number(b, "acquisitions")).s, text_count(number(b, "contended")).s, text_us(number(b, "hold_ns")).s,
-        text_us(number(b, "max_hold_ns")).s, text_us(number(b, "wait_ns")).s, text_us(number(b, "max_wait_ns")).s);
+    fprintf(f, "big lock: taken %s times, %s contended; held %.3f ms (longest %.3f), waited\n",
+            text_count(number(b, "acquisitions")).s, text_count(number(b, "contended")).s, ms(b, "hold_ns"),
+            ms(b, "max_hold_ns"));
+    fprintf(f, "          %.3f ms (longest %.3f)\n", ms(b, "wait_ns"), ms(b, "max_wait_ns"));
 }
 
 /* Over ranks: all of them if they met at the end, else this one alone. */

@@ -56,8 +56,9 @@ static void read_line(struct symbols *s, char *line)
     if (!type || type[1] || !name || strtok_r(NULL, " \t\r", &save)) {
         return;
     }
+    /* A kernel begins at a multiple of 2 MiB; its _text comes after a header. */
     if (strcmp(name, "_start") == 0 || (!s->have_start && strcmp(name, "_text") == 0)) {
-        s->start = address;
+        s->start = name[1] == 's' ? address : address & ~0x1fffffull;
         s->have_start = true;
     }
     if (!is_noise(name, *type)) {

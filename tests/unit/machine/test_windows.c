@@ -68,6 +68,18 @@ START_TEST(test_symbols_many)
 }
 END_TEST
 
+/* Without _start the kernel begins at the 2 MiB below its _text. */
+START_TEST(test_symbols_text)
+{
+    struct error err = {0};
+    struct symbols *s = symbols_parse("ffffffff80002000 T _text\nffffffff80a01010 D init_task\r\n", "map", &err);
+    char name[64];
+    ck_assert(symbols_describe(s, 0x80200000, 0x80c01000, 4096, name, sizeof(name)));
+    ck_assert_str_eq(name, "init_task");
+    symbols_destroy(&s);
+}
+END_TEST
+
 /* A program that was linked to where it lies, as nm prints it. */
 START_TEST(test_symbols_physical)
 {
@@ -215,6 +227,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_test(t, test_symbols_kernel);
     tcase_add_test(t, test_symbols_many);
+    tcase_add_test(t, test_symbols_text);
     tcase_add_test(t, test_symbols_physical);
     tcase_add_test(t, test_symbols_mistakes);
     tcase_add_test(t, test_distances);
