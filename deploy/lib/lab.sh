@@ -5,8 +5,8 @@
 LAB_APT=$WEFT_CACHE/apt-amd64-bookworm
 LAB_DIR=$WEFT_CACHE/lab
 LAB_SOURCES=$WEFT_ROOT/tests/guest/lab
-LAB_MODULES=(irqbypass kvm kvm-amd kvm-intel virtio_net virtio_blk virtio_console virtio-rng overlay 9p veth
-    sch_netem tun vhost_net)
+LAB_MODULES=(irqbypass kvm kvm-amd kvm-intel virtio_pci virtio_net virtio_blk virtio_console virtio-rng overlay 9p veth
+    bridge sch_netem tun vhost_net)
 
 lab_make() {
     local package stamp=$LAB_DIR/stamp text work release
