@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Builds weft with meson.  Needs common.sh.
 
-# build_dir DIR [MESON-OPTION...]: configure DIR if it is not, then build all of it.
+# build_dir DIR [MESON-OPTION...]: configure DIR if it is not, then build all of it, or what BUILD_ONLY names.
 # The compiler is CC's; a folder keeps the one it was configured with.
+BUILD_ONLY=()
 build_dir() {
     local dir=$1
     shift
@@ -10,7 +11,7 @@ build_dir() {
         cat "$(build_log "$dir")" >&2
         return 1
     }
-    ninja -C "$dir" >"$(build_log "$dir")" 2>&1 || {
+    ninja -C "$dir" "${BUILD_ONLY[@]}" >"$(build_log "$dir")" 2>&1 || {
         tail -n 40 "$(build_log "$dir")" >&2
         return 1
     }
