@@ -127,6 +127,8 @@ struct placement {
     void *traffic_arg;
     placement_info_fn *info_fn; /* (c) after placement_info_source, or NULL */
     void *info_arg;
+    placement_pause_fn *pause_fn; /* (c) after placement_pause_source, or NULL */
+    void *pause_arg;
     char place[sizeof(((struct machine_config *)0)->place)]; /* [R] what the plan was made from */
     struct control *control;                                 /* the control socket, or NULL */
 };

@@ -190,6 +190,12 @@ void placement_info_source(struct placement *p, placement_info_fn *fn, void *arg
     p->info_arg = arg;
 }
 
+void placement_pause_source(struct placement *p, placement_pause_fn *fn, void *arg)
+{
+    p->pause_fn = fn;
+    p->pause_arg = arg;
+}
+
 /* The counted accesses, n x n, to free(); NULL with a sentence when nobody counts. */
 static double *traffic_read(struct placement *p, struct error *err)
 {
@@ -264,6 +270,10 @@ char *placement_command(struct placement *p, const char *line, placement_progres
         moved_report(root, moved, seconds);
     } else if (strcmp(line, "traffic") == 0) {
         traffic_report(p, root, &err);
+    } else if (p->pause_fn != NULL && (strcmp(line, "stop") == 0 || strcmp(line, "cont") == 0)) {
+        if (!p->pause_fn(p->pause_arg, line[0] == 's')) {
+            error_set(&err, "%s: the machine ended first", line);
+        }
     } else if (strcmp(line, "show") == 0) {
         pthread_mutex_lock(&p->place_lock);
         json_object_set_new(root, "plan", plan_to_json(p->host, &p->guest, p->plan));
@@ -276,8 +286,11 @@ char *placement_command(struct placement *p, const char *line, placement_progres
         }
         proof_fini(&proof);
     } else {
-        error_set(&err, "placement %s: not known; use show, set POLICY, verify [exact], traffic or rebalance [traffic]",
-                  line);
+        error_set(
+            &err,
+            "placement %s: not known; use show, set POLICY, verify [exact], traffic, rebalance [traffic], stop or "
+            "cont",
+            line);
     }
     return reply(root, &err);
 }

@@ -331,9 +331,13 @@ void placement_traffic_source(struct placement *p, placement_traffic_fn *fn, voi
 typedef char *placement_info_fn(void *arg, const char *what);
 /* Who knows; before placement_supervise_start. */
 void placement_info_source(struct placement *p, placement_info_fn *fn, void *arg);
+/* Who carries out "stop" and "cont" (machine_pause); before placement_supervise_start. False: the machine ended. */
+typedef bool placement_pause_fn(void *arg, bool stop);
+void placement_pause_source(struct placement *p, placement_pause_fn *fn, void *arg);
 
 /*
- * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance [traffic]", "traffic", "info WHAT".
+ * One line of the control socket: "show", "set TEXT", "verify [exact]", "rebalance [traffic]", "traffic", "info WHAT",
+ * "stop", "cont".
  * Returns one line of JSON to free(). progress may be NULL.
  */
 char *placement_command(struct placement *p, const char *line, placement_progress_fn *progress, void *arg);

@@ -12,14 +12,16 @@ static void help(FILE *out)
 {
     fprintf(
         out,
-        "Usage: weft placement SOCKET show | set POLICY | verify [exact] | traffic | rebalance [traffic]\n\n"
+        "Usage: weft placement SOCKET show | set POLICY | verify [exact] | traffic | rebalance [traffic] |\n"
+        "       stop | cont\n\n"
         "Asks the weft that was started with --control SOCKET.\n\n"
         "  show            the plan\n"
         "  set POLICY      a new plan, as for --place; threads are bound again, pages moved while the guest runs\n"
         "  verify [exact]  reads back where threads and pages are, sampled or every page\n"
         "  traffic         the accesses counted so far, between guest nodes, and the share that was local\n"
         "  rebalance       brings what has drifted back to the plan; traffic: makes the plan anew from the accesses\n"
-        "                  that were counted, then moves what is not there\n\n"
+        "                  that were counted, then moves what is not there\n"
+        "  stop, cont      the harts rest, on all ranks, and go on; the guest does not see the time between\n\n"
         "Ctrl-C while pages move ends the move; the new policy stays for pages touched later.\n");
 }
 

@@ -491,6 +491,12 @@ static bool start_ranks(struct run *r, bool ok, struct error *err)
     return true;
 }
 
+/* stop and cont of the control socket. The placement's own thread. */
+static bool pause_cb(void *arg, bool stop)
+{
+    return machine_pause(arg, stop);
+}
+
 static bool start(struct run *r, struct error *err)
 {
     struct machine *m = &r->m;
@@ -514,6 +520,7 @@ static bool start(struct run *r, struct error *err)
         placement_traffic_source(m->placement, report_accesses, m);
     }
     placement_info_source(m->placement, ranks_info, m);
+    placement_pause_source(m->placement, pause_cb, m);
     if (!m->accel->create_vcpu_threads(m, err) ||
         !placement_supervise_start(m->placement, cfg, placement_deviated, m, err)) {
         return false;
