@@ -12,6 +12,8 @@ PACKAGES_TEST=(clang libclang-rt-14-dev libc6-dev-riscv64-cross qemu-system-misc
     qemu-system-x86 opensbi u-boot-qemu jq shellcheck clang-format iproute2 spin git python3)
 # Ranks: in this host, and on hosts of their own made of network namespaces.
 PACKAGES_CLUSTER=(openmpi-bin iproute2 procps)
+# A Slurm of two nodes and what checks the manifests: with --all only, for they bring services with them.
+PACKAGES_LAUNCH=(slurmctld slurmd slurm-client munge yamllint python3-yaml)
 PACKAGES_LAB=(qemu-system-x86 numactl)
 
 as_root() {
