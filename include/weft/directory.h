@@ -24,6 +24,8 @@ enum {
     DIR_WAITERS = 1024,  /* local threads and DMA transfers waiting for pages */
     DIR_OPS = 512,       /* outstanding remote accesses a rank may have */
     DIR_PREFETCHES = 64, /* outstanding prefetches */
+    DIR_FOLLOWERS = 64,  /* threads whose faults are told apart */
+    DIR_FOLLOW_MAX = 16,
     DIR_ACTIONS = DIR_WAITERS + DIR_OPS + 256,
 };
 
@@ -40,7 +42,8 @@ struct directory_config {
     uint64_t hold_ns;                /* a page that bounces stays at least so long; 0 = no hold */
     uint64_t hot_ns;                 /* window over which transfers are counted, and length of a term at home */
     unsigned hot_transfers;          /* transfers in a window that make a page hot; 0 = never */
-    unsigned prefetch_depth;         /* pages ahead of a sequential reader; 0 = none */
+    unsigned prefetch_depth;         /* pages ahead of a sequential reader or writer; 0 = none */
+    unsigned follow_depth;           /* pages asked for because they followed before, at most DIR_FOLLOW_MAX */
 };
 
 enum dir_action_kind {
@@ -87,6 +90,7 @@ struct directory_stats {
     uint64_t invalidations; /* sent as home */
     uint64_t held;          /* transactions put off by the hold time */
     uint64_t hot_begun, hot_ended, ops_served, ops_refused;
+    uint64_t follow_asked, follow_used, follow_wasted; /* pages that were foretold; when they left: used or not */
     uint64_t prefetch_asked, prefetch_refused, prefetch_stored, prefetch_hits; /* hits: pages a reader then passed */
 };
 
@@ -99,6 +103,12 @@ void directory_destroy(struct directory **directory);
 void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum page_right right, unsigned flags,
                        uint64_t cookie, struct dir_actions *out);
 
+/* The same for thread `who`, whose next faults can be foretold: `context` is a number that is the same when the same
+ * code faults on the same page. Learns what follows what, and asks also for what followed the last times; asks for
+ * WRITE at once where that was always wanted next. */
+void directory_fault(struct directory *d, uint64_t now, uint64_t page, enum page_right right, unsigned flags,
+                     unsigned who, uint32_t context, uint64_t cookie, struct dir_actions *out);
+
 /* A local thread performs one access at the home of a page that is served there. Ends in one RESULT. */
 void directory_operate(struct directory *d, uint64_t now, const struct msg_op *op, uint64_t cookie,
                        struct dir_actions *out);
@@ -107,9 +117,8 @@ void directory_operate(struct directory *d, uint64_t now, const struct msg_op *o
 const char *directory_message(struct directory *d, uint64_t now, const struct page_message *message,
                               struct dir_actions *out);
 
-/* Every local user is down to what the TAKE said; `dirty` unless the page is known not to have been written since the
- * write right came. */
-void directory_taken(struct directory *d, uint64_t now, uint64_t page, bool dirty, struct dir_actions *out);
+/* Every local user is down to what the TAKE said. */
+void directory_taken(struct directory *d, uint64_t now, uint64_t page, unsigned how, struct dir_actions *out);
 
 /* Time has passed. Call at directory_deadline() (UINT64_MAX: no need). */
 void directory_tick(struct directory *d, uint64_t now, struct dir_actions *out);

@@ -66,7 +66,18 @@ struct msg_header {
 /* What a rank may do with a page; also the values of the array behind page_source_right(). */
 enum page_right { PAGE_NONE = 0, PAGE_READ = 1, PAGE_WRITE = 2 };
 
-enum { GET_PREFETCH = 1, GET_WHOLE = 2 }; /* GET_WHOLE: remote access will not do (fetch, walk, DMA) */
+/* How the users of a page leave it. */
+enum {
+    TAKEN_DIRTY =
+        1,          /* unless it is known not to have been written by local users since this rank got the write right */
+    TAKEN_USED = 2, /* it was used since it came */
+};
+
+enum {
+    GET_PREFETCH = 1, /* nobody waits for it yet */
+    GET_WHOLE = 2,    /* remote access will not do (fetch, walk, DMA) */
+    GET_FOLLOW = 4,   /* of a prefetch: foretold by what followed the last time, so it may take a page that moves */
+};
 
 /* In place of a version: the requester is a sharer, so it has what everyone has. */
 #define HAVE_CURRENT UINT64_MAX

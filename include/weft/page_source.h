@@ -18,8 +18,9 @@
  *   page_source_right               any thread, a relaxed load, no lock
  *   page_source_acquire, _operate   any thread but the coherence thread; never block: done() tells the end
  *   page_source_taken               any thread, once per take(), also from inside take()
- *   struct page_user_ops, done()    called by the coherence thread, or by a thread inside acquire, operate or taken
- * that does its step (also for requests of others); must not block, must not call acquire or operate
+ *   struct page_user_ops, done()    called by the coherence thread, or by a thread inside acquire, operate or taken that
+ *                                   does its step (also for requests of others); must not block, must not call acquire
+ *                                   or operate
  */
 #ifndef WEFT_PAGE_SOURCE_H
 #define WEFT_PAGE_SOURCE_H
@@ -55,11 +56,14 @@ struct page_user_ops {
 struct page_request {
     void (*done)(struct page_request *request, enum page_status status);
     uint64_t value; /* operate: the old value */
+    /* For directory_follow(): which thread, and where it is. 0: not a thread whose next pages can be foretold. */
+    uint32_t context;
+    uint16_t who;
     /* (q) private to the cluster until done() */
     struct page_request *next;
     uint64_t page;
     struct msg_op op;
-    uint8_t right, flags, is_op;
+    uint8_t right, flags, is_op, over;
 };
 
 struct page_source {
@@ -84,12 +88,15 @@ static inline bool page_source_served(const struct page_source *ps, uint64_t pag
 void page_source_acquire(struct page_source *ps, struct page_request *request, uint64_t page, enum page_right right,
                          bool whole);
 
+/* For a thread that has nothing to do until done(): it may receive the answer itself, so that the coherence thread need
+ * not wake first. Returns when done() was called, or earlier: the caller waits on. */
+void page_source_wait(struct page_source *ps, struct page_request *request);
+
 /* One access of at most 8 bytes at the home of a served page. op: offset, op, size, value, expected. */
 void page_source_operate(struct page_source *ps, struct page_request *request, uint64_t page, const struct msg_op *op);
 
-/* Everyone is down to what take() asked. `dirty` unless the page is known not to have been written by local users since
- * this rank got the write right (then a rank that still has the old bytes gets the page without data). Writes by other
- * ranks to a served page need not be counted. */
-void page_source_taken(struct page_source *ps, uint64_t page, bool dirty);
+/* Everyone is down to what take() asked. Without TAKEN_DIRTY a rank that still has the old bytes gets the page without
+ * data. Writes by other ranks to a served page need not be counted. */
+void page_source_taken(struct page_source *ps, uint64_t page, unsigned how);
 
 #endif

@@ -23,7 +23,8 @@ struct page_port {
     void (*acquire)(struct page_source *source, struct page_request *request, uint64_t page, enum page_right right,
                     bool whole);
     void (*operate)(struct page_source *source, struct page_request *request, uint64_t page, const struct msg_op *op);
-    void (*taken)(struct page_source *source, uint64_t page, bool dirty);
+    void (*wait)(struct page_source *source, struct page_request *request); /* may be NULL */
+    void (*taken)(struct page_source *source, uint64_t page, unsigned how);
 };
 
 /* For struct cluster_config: `opaque` of its calls is the struct page_users. Coherence thread. */
@@ -95,13 +96,13 @@ void page_dma_destroy(struct page_dma **d);
 /* While parked no page_dma holds anything or asks for anything: for who stops the world. With the BQL. */
 void page_users_park(struct page_users *users, bool park);
 
-/* The right as the provider of pages knows it. */
-enum page_right page_users_right(const struct ram *ram, gpa_t gpa);
-/* Has this rank the right on the page of gpa (which is RAM)? Always, on one rank. Any thread; a hart may rely on it
- * until its next safe point. */
-static inline bool page_users_has(const struct ram *ram, gpa_t gpa, enum page_right right)
+/* Has this rank the right on the page of gpa (which is RAM)? Always, on one rank. The hart may rely on it until its next
+ * safe point, and is asked from now on when the page is taken. Own thread; any other with cpu NULL, which may not rely
+ * on the answer. */
+bool page_users_claim(struct cpu *cpu, const struct ram *ram, gpa_t gpa, enum page_right right);
+static inline bool page_users_has(struct cpu *cpu, const struct ram *ram, gpa_t gpa, enum page_right right)
 {
-    return __builtin_expect(!ram->users, 1) || page_users_right(ram, gpa) >= right;
+    return __builtin_expect(!ram->users, 1) || page_users_claim(cpu, ram, gpa, right);
 }
 
 /* The hart waits for others, inside tcg_cpu_exec, but uses no page meanwhile: a long safe point. Own thread. */

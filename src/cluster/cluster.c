@@ -495,6 +495,7 @@ static struct directory *make_directory(struct cluster *c)
     d.hot_ns = 10 * MS;
     d.hot_transfers = k->no_hot ? 0 : k->hot_transfers ? k->hot_transfers : CLUSTER_DEFAULT_HOT;
     d.prefetch_depth = k->no_prefetch ? 0 : CLUSTER_PREFETCH;
+    d.follow_depth = k->no_prefetch ? 0 : CLUSTER_FOLLOW;
     return directory_create(&d);
 }
 

@@ -144,8 +144,10 @@ void cluster_pages_request(struct cluster *c, struct page_request *r)
     if (r->is_op) {
         r->op.page = r->page;
         directory_operate(c->directory, now, &r->op, (uintptr_t)r, &c->actions);
-    } else {
+    } else if (!r->context) {
         directory_acquire(c->directory, now, r->page, r->right, r->flags, (uintptr_t)r, &c->actions);
+    } else {
+        directory_fault(c->directory, now, r->page, r->right, r->flags, r->who, r->context, (uintptr_t)r, &c->actions);
     }
     carry_out(c, NULL);
 }
@@ -153,7 +155,7 @@ void cluster_pages_request(struct cluster *c, struct page_request *r)
 void cluster_pages_taken(struct cluster *c, const struct taken *taken)
 {
     c->actions.count = 0;
-    directory_taken(c->directory, cluster_now_ns(), taken->page, taken->dirty, &c->actions);
+    directory_taken(c->directory, cluster_now_ns(), taken->page, taken->how, &c->actions);
     carry_out(c, NULL);
 }
 
@@ -228,11 +230,11 @@ void page_source_operate(struct page_source *ps, struct page_request *r, uint64_
     submit((struct cluster *)ps, r);
 }
 
-void page_source_taken(struct page_source *ps, uint64_t page, bool dirty)
+void page_source_taken(struct page_source *ps, uint64_t page, unsigned how)
 {
     struct cluster *c = (struct cluster *)ps;
     if (cluster_enter(c)) {
-        cluster_pages_taken(c, &(struct taken){.page = page, .dirty = dirty});
+        cluster_pages_taken(c, &(struct taken){.page = page, .how = (uint8_t)how});
         while (cluster_drain_pages(c)) {
         }
         cluster_leave(c);
@@ -240,7 +242,7 @@ void page_source_taken(struct page_source *ps, uint64_t page, bool dirty)
     }
     pthread_mutex_lock(&c->inbox_mutex);
     assert(c->inbox.num_taken < c->ranks * DIR_REQUESTS);
-    c->inbox.taken[c->inbox.num_taken++] = (struct taken){.page = page, .dirty = dirty};
+    c->inbox.taken[c->inbox.num_taken++] = (struct taken){.page = page, .how = (uint8_t)how};
     pthread_mutex_unlock(&c->inbox_mutex);
     cluster_wake(c);
 }

@@ -17,7 +17,7 @@ enum {
 
 struct taken {
     uint64_t page;
-    bool dirty;
+    uint8_t how;
 };
 
 /* A message from another thread of this rank, to be sent by the coherence thread. */

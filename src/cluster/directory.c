@@ -116,7 +116,7 @@ static void request_renew(struct directory *d, struct request *r)
     r->upgrade = d->lines[r->page].state == PAGE_READ;
 }
 
-static void request_send(struct directory *d, struct request *r, struct dir_actions *out)
+void dir_request_send(struct directory *d, struct request *r, struct dir_actions *out)
 {
     request_renew(d, r);
     struct msg_get *m = &dir_send(d, out, directory_home(d, r->page), MSG_GET, r->page)->get;
@@ -145,6 +145,12 @@ static struct request *request_find(struct directory *d, uint64_t page, uint32_t
     uint16_t index = d->lines[page].request;
     struct request *r = index ? &d->requests[index - 1] : NULL;
     return r && r->ticket == ticket ? r : NULL;
+}
+
+/* Half of the pool is kept for those who wait. */
+struct request *dir_request_ahead(struct directory *d, uint64_t page, enum page_right right, unsigned flags)
+{
+    return d->requests_used < DIR_REQUESTS / 2 ? request_new(d, page, right, GET_PREFETCH | flags) : NULL;
 }
 
 /* Asks for the pages behind a sequential reader or writer. Depth doubles while the stream goes on. */
@@ -186,7 +192,7 @@ static void prefetch(struct directory *d, uint64_t page, enum page_right right, 
         }
         d->stats.prefetch_asked++;
         s->asked++;
-        request_send(d, r, out);
+        dir_request_send(d, r, out);
     }
 }
 
@@ -233,10 +239,8 @@ static void request_continue(struct directory *d, struct request *r, struct dir_
         r->want = w->want > r->want ? w->want : r->want;
         r->flags |= w->flags;
     }
-    request_send(d, r, out);
+    dir_request_send(d, r, out);
 }
-
-static void drain_loop(struct directory *d, struct dir_actions *out);
 
 void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum page_right right, unsigned flags,
                        uint64_t cookie, struct dir_actions *out)
@@ -267,16 +271,16 @@ void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum pa
     if (leader) {
         unsigned fault = right == PAGE_READ ? DIR_FAULT_READ : l->state ? DIR_FAULT_UPGRADE : DIR_FAULT_WRITE;
         d->stats.faults[fault]++;
-        request_send(d, r, out);
+        dir_request_send(d, r, out);
     } else {
         d->stats.coalesced++;
     }
     /* Who catches up with its prefetch keeps the stream ahead of it full. An upgrade is no stream. */
-    bool goes_on = (leader && l->state == PAGE_NONE) || (r->flags & GET_PREFETCH);
+    bool goes_on = (leader && l->state == PAGE_NONE) || (r->flags & (GET_PREFETCH | GET_FOLLOW)) == GET_PREFETCH;
     if (goes_on && d->config.prefetch_depth && directory_home(d, page) != d->config.self) {
         prefetch(d, page, right, out);
     }
-    drain_loop(d, out);
+    dir_drain_loop(d, out);
 }
 
 /* The transaction is over when the grant and every acknowledgement are here. */
@@ -294,8 +298,14 @@ static void request_settle(struct directory *d, struct request *r, struct dir_ac
     l->state = r->want;
     struct dir_action *a = dir_emit(out, DIR_RIGHT, r->page);
     a->right = r->want;
-    if (r->flags & GET_PREFETCH) {
+    if (r->flags & GET_PREFETCH && !(r->flags & GET_FOLLOW)) {
         d->stats.prefetch_stored++;
+    } else if (r->flags & GET_FOLLOW) {
+        l->foretold = true;
+        l->by = r->by;
+        if (r->waiters) {
+            dir_follow_judge(d, l, true);
+        }
     }
     dir_send(d, out, directory_home(d, r->page), MSG_DONE, r->page)->done.ticket = r->ticket;
     release_waiters(d, r, DIR_GRANTED, wants_more, out);
@@ -364,7 +374,7 @@ static const char *on_refused(struct directory *d, const struct msg_refused *m, 
         return "REFUSED for something else than a prefetch";
     }
     stream_stop(d, m->page);
-    d->stats.prefetch_refused++;
+    d->stats.prefetch_refused += !(r->flags & GET_FOLLOW);
     request_continue(d, r, out);
     return NULL;
 }
@@ -458,7 +468,7 @@ static const char *on_invalidate(struct directory *d, unsigned src, const struct
     return NULL;
 }
 
-void directory_taken(struct directory *d, uint64_t now, uint64_t page, bool dirty, struct dir_actions *out)
+void directory_taken(struct directory *d, uint64_t now, uint64_t page, unsigned how, struct dir_actions *out)
 {
     d->now = now;
     struct line *l = &d->lines[page];
@@ -467,13 +477,14 @@ void directory_taken(struct directory *d, uint64_t now, uint64_t page, bool dirt
     d->takes[l->take - 1].next_free = d->free_take;
     d->free_take = l->take;
     l->take = NONE;
-    if (l->state == PAGE_WRITE && dirty) {
+    if (l->state == PAGE_WRITE && how & TAKEN_DIRTY) {
         l->version++;
     }
+    dir_follow_judge(d, l, how & TAKEN_USED);
     l->state = t.right;
     if (!d->lost) {
         answer_take(d, &t, out);
-        drain_loop(d, out);
+        dir_drain_loop(d, out);
     }
 }
 
@@ -556,7 +567,7 @@ static const char *deliver(struct directory *d, const struct page_message *messa
 }
 
 /* Delivers what this rank said to itself, until it has nothing more to say. */
-static void drain_loop(struct directory *d, struct dir_actions *out)
+void dir_drain_loop(struct directory *d, struct dir_actions *out)
 {
     while (d->loop_head != d->loop_tail) {
         struct page_message m = d->loop[d->loop_head++ % LOOP_MAX];
@@ -573,7 +584,7 @@ const char *directory_message(struct directory *d, uint64_t now, const struct pa
         return NULL;
     }
     const char *wrong = deliver(d, message, out);
-    drain_loop(d, out);
+    dir_drain_loop(d, out);
     return wrong;
 }
 
@@ -582,7 +593,7 @@ void directory_tick(struct directory *d, uint64_t now, struct dir_actions *out)
     d->now = now;
     if (!d->lost) {
         dir_home_tick(d, out);
-        drain_loop(d, out);
+        dir_drain_loop(d, out);
     }
 }
 
@@ -680,7 +691,8 @@ struct directory *directory_create(const struct directory_config *config)
     d->entry = calloc(d->entries + 1, sizeof(*d->entry));
     d->txns = calloc(d->num_txns, sizeof(*d->txns));
     d->takes = calloc(d->num_txns, sizeof(*d->takes));
-    assert(d->lines && d->entry && d->txns && d->takes);
+    d->follow = calloc(1u << FOLLOW_BITS, sizeof(*d->follow));
+    assert(d->lines && d->entry && d->txns && d->takes && d->follow);
     fill_pools(d);
     place_at_home(d);
     return d;
@@ -694,6 +706,7 @@ void directory_destroy(struct directory **directory)
         free(d->entry);
         free(d->txns);
         free(d->takes);
+        free(d->follow);
         free(d);
     }
     *directory = NULL;

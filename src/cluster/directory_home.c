@@ -306,7 +306,12 @@ const char *dir_home_get(struct directory *d, unsigned src, const struct msg_get
         return "GET for a right this rank already has";
     }
     cool_down(d, e);
-    if (m->flags & GET_PREFETCH) {
+    if (m->flags & GET_FOLLOW) {
+        if (e->active || e->head || e->hot || e->heating || is_hot(d, e) || d->now < e->until) {
+            dir_send(d, out, src, MSG_REFUSED, m->page)->refused.ticket = m->ticket;
+            return NULL;
+        }
+    } else if (m->flags & GET_PREFETCH) {
         bool calm = !e->active && !e->head && !e->hot && e->heat == 0 && (e->holders & rank_bit(d->config.self));
         /* Ownership is given ahead of time only the first time: nobody has shown an interest in the page yet. */
         bool fresh = m->right == PAGE_READ || (is_home_only(d, e) && e->moves == 0);

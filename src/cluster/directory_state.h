@@ -9,6 +9,7 @@ enum {
     LOOP_MAX = 512,   /* messages of a rank to itself in one step */
     PARKED_MAX = 256, /* entries put off by the hold time */
     STREAMS = 8,
+    FOLLOW_BITS = 14, /* of the number of an entry of the table of what follows what */
     DIR_MAX_RANGES = 128,
 };
 
@@ -23,7 +24,8 @@ struct line {
     uint16_t request, take;
     uint8_t state;  /* enum page_right */
     uint8_t served; /* the home said so; forgotten when it says otherwise */
-    uint16_t zero;
+    bool foretold;  /* it came before anyone asked, and is not known to have been used */
+    uint16_t by;    /* if foretold: the entry of the table that did */
 };
 
 /* The leader of all local waiters for a page. In the pool or named by exactly one line. */
@@ -35,6 +37,7 @@ struct request {
     uint8_t want, flags;
     uint8_t granted, acks, acks_got, hops, upgrade;
     bool used;
+    uint16_t by; /* GET_FOLLOW: the entry of the table that foretold the page */
 };
 
 struct waiter {
@@ -95,6 +98,20 @@ struct stream {
     uint8_t asked; /* of the `depth` pages from `next` on: those that were not here already */
 };
 
+/* After a fault in `context` came one on `page` in `next`. Direct mapped by context. */
+struct follow {
+    uint32_t context, next;
+    uint64_t page;
+    uint8_t right;
+    uint8_t trust; /* how often lately: at FOLLOW_TRUST it is acted upon */
+};
+
+/* The last fault of a thread and what was foretold to come after it. */
+struct trail {
+    unsigned length;
+    uint32_t context[DIR_FOLLOW_MAX + 1];
+};
+
 struct directory {
     struct directory_config config;
     struct home_range ranges[DIR_MAX_RANGES];
@@ -117,6 +134,8 @@ struct directory {
     unsigned num_parked;
     struct stream streams[STREAMS];
     uint32_t stream_clock;
+    struct follow *follow; /* 1 << FOLLOW_BITS */
+    struct trail trail[DIR_FOLLOWERS];
     struct page_message loop[LOOP_MAX];
     unsigned loop_head, loop_tail;
     struct directory_stats stats;
@@ -132,6 +151,13 @@ struct dir_action *dir_emit(struct dir_actions *out, enum dir_action_kind kind, 
 union page_body *dir_send(struct directory *d, struct dir_actions *out, unsigned dst, enum msg_type type,
                           uint64_t page);
 struct entry *dir_entry(struct directory *d, uint64_t page);
+/* A page that was foretold leaves or is asked for: what foretold it learns whether it was right. */
+void dir_follow_judge(struct directory *d, struct line *l, bool used);
+
+/* Rank side: a request that nobody waits for yet. NULL when the pool is too full. */
+struct request *dir_request_ahead(struct directory *d, uint64_t page, enum page_right right, unsigned flags);
+void dir_request_send(struct directory *d, struct request *r, struct dir_actions *out);
+void dir_drain_loop(struct directory *d, struct dir_actions *out);
 /* Rank side: makes this rank ask for the page with no waiter, for the home's own use. False if it cannot now. */
 bool dir_ask_for_home(struct directory *d, uint64_t page, uint32_t *ticket);
 

@@ -61,7 +61,7 @@ bool message_urgent(const struct message *message)
     case MSG_GRANT:
         return message->body.page.grant.data != GRANT_PAGE;
     case MSG_GET:
-        return !(message->body.page.get.flags & GET_PREFETCH);
+        return (message->body.page.get.flags & (GET_PREFETCH | GET_FOLLOW)) != GET_PREFETCH;
     default:
         return true;
     }
@@ -86,10 +86,10 @@ static const char *get_invalid(const struct msg_get *m)
     if (m->right != PAGE_READ && m->right != PAGE_WRITE) {
         return "GET asks for a right that does not exist";
     }
-    if (m->flags & ~(GET_PREFETCH | GET_WHOLE)) {
+    if (m->flags & ~(GET_PREFETCH | GET_WHOLE | GET_FOLLOW)) {
         return "GET has unknown flags";
     }
-    if (m->flags == (GET_PREFETCH | GET_WHOLE)) {
+    if ((m->flags & GET_PREFETCH && m->flags & GET_WHOLE) || (m->flags & GET_FOLLOW && !(m->flags & GET_PREFETCH))) {
         return "GET has flags that exclude one another";
     }
     return NULL;

@@ -21,6 +21,7 @@ struct page_hart {
     sem_t wake;
     enum page_status status;
     struct page_request request;
+    uint64_t page;     /* it waits for */
     unsigned waits;    /* (o) how often it has waited */
     struct duty *duty; /* [L] */
     unsigned num_duties, cap_duties;
@@ -38,6 +39,8 @@ struct page_users *page_users_create(struct ram *ram)
 void page_users_attach(struct page_users *u, const struct page_port *port)
 {
     u->port = *port;
+    u->claims = calloc(u->ram->size >> GUEST_PAGE_BITS, sizeof(*u->claims));
+    assert(u->claims);
     u->ram->users = u;
 }
 
@@ -86,13 +89,31 @@ void page_users_destroy(struct page_users **users)
     assert(!u->pins && u->num_harts == 0);
     u->ram->users = NULL;
     pthread_mutex_destroy(&u->lock);
+    free((void *)u->claims);
     free(u);
     *users = NULL;
 }
 
-enum page_right page_users_right(const struct ram *ram, gpa_t gpa)
+static uint64_t claim_bit(const struct cpu *cpu)
 {
-    return page_source_right(ram->users->port.source, (gpa - ram->base) >> GUEST_PAGE_BITS);
+    return 1ull << (cpu->hart % 64);
+}
+
+static void claim(struct page_users *u, const struct cpu *cpu, uint64_t page)
+{
+    if (!(atomic_load(&u->claims[page]) & claim_bit(cpu))) {
+        atomic_fetch_or(&u->claims[page], claim_bit(cpu));
+    }
+}
+
+bool page_users_claim(struct cpu *cpu, const struct ram *ram, gpa_t gpa, enum page_right right)
+{
+    struct page_users *u = ram->users;
+    uint64_t page = (gpa - ram->base) >> GUEST_PAGE_BITS;
+    if (cpu && cpu->page_user) {
+        claim(u, cpu, page);
+    }
+    return page_source_right(u->port.source, page) >= right;
 }
 
 /* ---- giving up ---- */
@@ -100,8 +121,8 @@ enum page_right page_users_right(const struct ram *ram, gpa_t gpa)
 void page_take_finish(struct page_users *u, struct page_take *take)
 {
     _Atomic uint8_t *flags = &u->ram->page_flags[take->page];
-    bool dirty = atomic_fetch_and(flags, (uint8_t)~PAGE_MODIFIED) & PAGE_MODIFIED;
-    u->port.taken(u->port.source, take->page, dirty);
+    unsigned how = atomic_fetch_and(flags, (uint8_t)~PAGE_MODIFIED) & PAGE_MODIFIED ? TAKEN_DIRTY : 0;
+    u->port.taken(u->port.source, take->page, how | (take->used ? TAKEN_USED : 0));
     free(take);
 }
 
@@ -126,9 +147,15 @@ static void take(void *opaque, uint64_t page, enum page_right right)
         /* Another rank may change it now: its code is looked at by the next fence.i. */
         code_page_written(u->ram, u->ram->base + (page << GUEST_PAGE_BITS));
     }
+    /* Who claims the page later finds the right lowered. */
+    uint64_t claims = right == PAGE_NONE ? atomic_exchange(&u->claims[page], 0) : atomic_load(&u->claims[page]);
+    t->used = claims != 0;
     pthread_mutex_lock(&u->lock);
     for (unsigned i = 0; i < u->num_harts; i++) {
         struct page_hart *h = u->hart[i];
+        if (!(claims & claim_bit(h->cpu))) {
+            continue;
+        }
         duty_add(h, (struct duty){.page = page, .right = right});
         /* Before the look at what the hart does: it looks at this after it says that it runs, or waits. */
         atomic_store(&h->cpu->page_takes, 1);
@@ -212,13 +239,23 @@ static void hart_done(struct page_request *request, enum page_status status)
 {
     struct page_hart *h = (struct page_hart *)((char *)request - offsetof(struct page_hart, request));
     h->status = status;
+    /* A take() in the meantime has cleared the claim. */
+    claim(h->cpu->ram->users, h->cpu, h->page);
     atomic_store(&h->waiting, false);
     sem_post(&h->wake);
 }
 
-static void hart_wait_begin(struct cpu *cpu, struct page_hart *h)
+/* The same for the same code that faults on the same page; never 0. */
+static uint32_t context_of(const struct cpu *cpu, uint64_t page, enum page_right right)
+{
+    uint64_t x = (cpu->pc >> 1) * 0x9e3779b97f4a7c15u ^ (page * 4 + right) * 0xc2b2ae3d27d4eb4fu;
+    return (uint32_t)(x >> 32) | 1;
+}
+
+static void hart_wait_begin(struct cpu *cpu, struct page_hart *h, uint64_t page)
 {
     h->waits++;
+    h->page = page;
     atomic_store(&h->waiting, true);
     tlb_safe_point(cpu);
     h->request = (struct page_request){.done = hart_done};
@@ -226,6 +263,10 @@ static void hart_wait_begin(struct cpu *cpu, struct page_hart *h)
 
 static enum page_status hart_wait_end(struct cpu *cpu, struct page_hart *h)
 {
+    const struct page_port *port = &cpu->ram->users->port;
+    if (port->wait) {
+        port->wait(port->source, &h->request);
+    }
     while (sem_wait(&h->wake) != 0) {
         assert(errno == EINTR);
     }
@@ -248,13 +289,16 @@ enum page_reach page_users_get(struct cpu *cpu, uint64_t page, enum page_right r
     struct page_hart *h = cpu->page_user;
     struct page_source *s = u->port.source;
     for (;;) {
+        claim(u, cpu, page);
         if (page_source_right(s, page) >= right) {
             return PAGE_REACH_HERE;
         }
         if (!whole && page_source_served(s, page)) {
             return PAGE_REACH_SERVED;
         }
-        hart_wait_begin(cpu, h);
+        hart_wait_begin(cpu, h, page);
+        h->request.who = (uint16_t)cpu->hart;
+        h->request.context = context_of(cpu, page, right);
         u->port.acquire(s, &h->request, page, right, whole);
         switch (hart_wait_end(cpu, h)) {
         case PAGE_GRANTED:
@@ -279,7 +323,7 @@ enum page_reach page_users_operate(struct cpu *cpu, uint64_t page, const struct 
 {
     struct page_users *u = cpu->ram->users;
     struct page_hart *h = cpu->page_user;
-    hart_wait_begin(cpu, h);
+    hart_wait_begin(cpu, h, page);
     u->port.operate(u->port.source, &h->request, page, op);
     switch (hart_wait_end(cpu, h)) {
     case PAGE_GRANTED:

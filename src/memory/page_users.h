@@ -10,6 +10,7 @@
 struct page_take {
     uint64_t page;
     unsigned left; /* [L] */
+    bool used;     /* since the page came */
 };
 
 struct page_hart;
@@ -20,6 +21,9 @@ struct page_hart;
 struct page_users {
     struct ram *ram;       /* (c) */
     struct page_port port; /* (c) */
+    /* [a] Per page: the harts (modulo 64) that may rely on a right of it. A hart sets its bit before it looks at the
+     * right; the coherence thread lowers the right before it looks at the bits. */
+    _Atomic uint64_t *claims;
     pthread_mutex_t lock;
     unsigned num_harts; /* (c) */
     struct page_hart *hart[WEFT_MAX_HARTS];

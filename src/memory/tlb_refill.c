@@ -45,8 +45,8 @@ static inline void note_write(struct tlb_ctx *ctx, uint64_t host)
 static void enter_rights(struct cpu *cpu, struct tlb_ctx *ctx, uint64_t host, bool *readable, bool *writable)
 {
     gpa_t gpa = cpu->ram->base + (host - (uintptr_t)cpu->ram->host);
-    *readable = *readable && page_users_has(cpu->ram, gpa, PAGE_READ);
-    *writable = *writable && page_users_has(cpu->ram, gpa, PAGE_WRITE);
+    *readable = *readable && page_users_has(cpu, cpu->ram, gpa, PAGE_READ);
+    *writable = *writable && page_users_has(cpu, cpu->ram, gpa, PAGE_WRITE);
     if (*writable) {
         atomic_fetch_or(&cpu->l2->flags_of_host[host >> GUEST_PAGE_BITS], PAGE_MODIFIED);
     }
@@ -134,7 +134,7 @@ static bool lookup_table(struct cpu *cpu, gva_t va, struct l2_hit *out)
         return false;
     }
     gpa_t at = pwc->table + (va >> GUEST_PAGE_BITS & 511) * 8;
-    if (!page_users_has(cpu->ram, at, PAGE_READ)) {
+    if (!page_users_has(cpu, cpu->ram, at, PAGE_READ)) {
         return false;
     }
     uint64_t pte = atomic_load_explicit((_Atomic uint64_t *)ram_ptr(cpu->ram, at), memory_order_acquire);

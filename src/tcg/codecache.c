@@ -240,7 +240,7 @@ static struct code_page *page_create(struct codecache *cc, struct cpu *cpu, gpa_
     }
     /* The right is lowered before the flag is looked at, and looked at after the flag is set: one side sees the other.
      */
-    if (!page_users_has(cpu->ram, gpa, PAGE_READ)) {
+    if (!page_users_has(cpu, cpu->ram, gpa, PAGE_READ)) {
         p->unsure = true;
         if (!p->listed) {
             p->listed = true;
@@ -331,7 +331,7 @@ static bool check_page(struct codecache *cc, struct machine *m, struct code_page
     bool was_dirty = atomic_load(&m->ram.page_flags[index]) & PAGE_CODE_DIRTY;
     bool served = p->armed_epoch == 0 || all_served(m, p->armed_epoch);
     /* What another rank may be writing is not what lies here. */
-    bool elsewhere = !page_users_has(&m->ram, p->gpa, PAGE_READ);
+    bool elsewhere = !page_users_has(cpu_current(), &m->ram, p->gpa, PAGE_READ);
     if (elsewhere || p->unsure || XXH3_64bits(ram_ptr(&m->ram, p->gpa), GUEST_PAGE_SIZE) != p->hash) {
         retire(cc, m, p);
         return true;

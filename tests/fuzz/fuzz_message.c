@@ -35,7 +35,7 @@ static void answer_takes(struct directory *d, uint64_t now)
     }
     for (unsigned i = 0; i < n; i++) {
         pages.count = 0;
-        directory_taken(d, now, taken[i], true, &pages);
+        directory_taken(d, now, taken[i], TAKEN_DIRTY, &pages);
     }
 }
 
@@ -90,7 +90,7 @@ static void one_of_ours(struct directory *d, struct lock_service *s, uint64_t no
 {
     pages.count = locks.count = 0;
     if (what & 1) {
-        directory_acquire(d, now, what / 4 % PAGES, what & 2 ? PAGE_WRITE : PAGE_READ, 0, 1, &pages);
+        directory_fault(d, now, what / 4 % PAGES, what & 2 ? PAGE_WRITE : PAGE_READ, 0, what & 1, what | 1, 1, &pages);
         answer_takes(d, now);
     } else {
         lock_service_acquire(s, now, (unsigned)(what / 4 % 2), what & 2 ? LOCK_EXCLUSIVE : LOCK_SHARED, 1, &locks);
@@ -110,6 +110,7 @@ static void converse(struct input *in)
     struct directory_config dc = {.ranks = RANKS, .num_ranges = RANKS, .ranges = ranges, .hold_ns = 50, .hot_ns = 1000};
     dc.hot_transfers = 4;
     dc.prefetch_depth = 2;
+    dc.follow_depth = 4;
     struct lock_service_config lc = {.ranks = RANKS, .lease_ns = 1000000, .margin_ns = 10};
     struct directory *d = directory_create(&dc);
     struct lock_service *s = lock_service_create(&lc, 1);

@@ -169,7 +169,7 @@ static void finish_take(unsigned r, unsigned page)
     k->dirty[page] = false;
     trace("rank %u: page %u is down to %u%s", r, page, k->right[page], dirty ? ", dirty" : "");
     w.calls++;
-    directory_taken(k->dir, w.now, page, dirty, out);
+    directory_taken(k->dir, w.now, page, (dirty ? TAKEN_DIRTY : 0) | (sim_chance(&w.random, 70) ? TAKEN_USED : 0), out);
     carry_out(r, out, 0);
     depth--;
 }
@@ -368,7 +368,10 @@ static void step_vcpu(unsigned r, unsigned index)
         v->state = WAITING;
         trace("rank %u: vCPU %u wants %u of page %llu", r, index, v->want, (unsigned long long)v->page);
         w.calls++;
-        directory_acquire(k->dir, w.now, v->page, v->want, v->access == ACCESS_FETCH ? GET_WHOLE : 0, index, &out);
+        /* Few places in the code, so that the same paths come again. */
+        uint32_t context = (v->page * 4 + v->want + 64 * sim_below(&w.random, 2)) * 0x9e3779b9u | 1;
+        directory_fault(k->dir, w.now, v->page, v->want, v->access == ACCESS_FETCH ? GET_WHOLE : 0, index, context,
+                        index, &out);
     }
     carry_out(r, &out, 0);
 }
@@ -585,6 +588,7 @@ static void create_world(uint64_t seed)
     config.hot_ns = 2000;
     config.hot_transfers = sim_chance(&w.random, 60) ? 4 + sim_below(&w.random, 12) : 0;
     config.prefetch_depth = sim_chance(&w.random, 60) ? 1 + sim_below(&w.random, 4) : 0;
+    config.follow_depth = sim_chance(&w.random, 60) ? 1 + sim_below(&w.random, 4) : 0;
     for (unsigned r = 0; r < w.ranks; r++) {
         config.self = r;
         w.rank[r].dir = directory_create(&config);

@@ -73,7 +73,8 @@ START_TEST(test_message_invalid)
     SPOIL(length += 8, "bytes follow a message that carries no page");
     SPOIL(m.body.page.page = 100, "page is outside guest memory");
     SPOIL(m.body.page.get.right = 3, "GET asks for a right that does not exist");
-    SPOIL(m.body.page.get.flags = 4, "GET has unknown flags");
+    SPOIL(m.body.page.get.flags = 8, "GET has unknown flags");
+    SPOIL(m.body.page.get.flags = GET_FOLLOW, "GET has flags that exclude one another");
     SPOIL(m.body.page.get.flags = GET_PREFETCH | GET_WHOLE, "GET has flags that exclude one another");
 }
 END_TEST

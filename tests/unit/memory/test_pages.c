@@ -68,11 +68,11 @@ static void operate(struct page_source *ps, struct page_request *request, uint64
     request->done(request, src.unserve ? PAGE_TRY_AGAIN : PAGE_GRANTED);
 }
 
-static void taken(struct page_source *ps, uint64_t page, bool dirty)
+static void taken(struct page_source *ps, uint64_t page, unsigned how)
 {
     src.takes_done++;
     src.last_page = page;
-    src.dirty += dirty;
+    src.dirty += how & TAKEN_DIRTY;
 }
 
 static const struct page_port port = {.source = &src.ps, .acquire = acquire, .operate = operate, .taken = taken};
@@ -272,8 +272,8 @@ START_TEST(walks)
     ck_assert(tlb_load(fx.cpu, 0x1000, 8, &v));
     ck_assert_uint_eq(src.acquires, 5); /* three tables, the last one for writing, the page */
     ck_assert_uint_eq(src.wholes, 4);
-    ck_assert_int_eq(page_users_right(&fx.ram, leaf), PAGE_WRITE);
-    ck_assert_int_eq(page_users_right(&fx.ram, mid), PAGE_READ);
+    ck_assert_int_eq(page_source_right(&src.ps, (leaf - fx.ram.base) >> GUEST_PAGE_BITS), PAGE_WRITE);
+    ck_assert_int_eq(page_source_right(&src.ps, (mid - fx.ram.base) >> GUEST_PAGE_BITS), PAGE_READ);
     ck_assert(*word(leaf + 8) & PTE_A);
     /* A known table that was taken is asked for again. */
     take(PAGE(22), PAGE_NONE);
@@ -390,7 +390,7 @@ static void fight_acquire(struct page_source *ps, struct page_request *request, 
     pthread_mutex_unlock(&fight);
 }
 
-static void fight_taken(struct page_source *ps, uint64_t page, bool dirty)
+static void fight_taken(struct page_source *ps, uint64_t page, unsigned how)
 {
     pthread_mutex_lock(&fight);
     gone[page] = true;
