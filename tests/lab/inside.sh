@@ -205,6 +205,64 @@ moving() {
     stop
 }
 
+gigapages() {
+    pages=/sys/devices/system/node/node1/hugepages/hugepages-1048576kB/nr_hugepages
+    if ! grep -q pdpe1gb /proc/cpuinfo || ! [ -w $pages ]; then
+        note "this CPU has no pages of 1 GiB: not tried"
+        return
+    fi
+    machine="-smp 1 -m 1G -object memory-backend-memfd,id=m0,size=1G,hugetlb=on,hugetlbsize=1G,prealloc=on"
+    machine="$machine -numa node,nodeid=0,memdev=m0,cpus=0"
+    guest="-bios none -kernel giga.elf -serial file:console"
+    note "none is there: a sentence, no SIGBUS"
+    # shellcheck disable=SC2086
+    weft run $machine $guest --place match </dev/null 2>sentence && fail "it ran without"
+    cat sentence
+    grep -q "hugepages of 1048576 KiB" sentence || fail "hugepages are not named"
+    echo 1 >$pages
+    [ "$(cat $pages)" = 1 ] || { fail "the kernel gives no page of 1 GiB" && return; }
+    note "one on node 1: the plan goes there"
+    start match --strict --verify start,exact
+    judge "a hugepage of 1 GiB"
+    grep -q '"page_size": 1073741824' report || fail "the page is not of 1 GiB"
+    grep -q '"host_nodes": "1"' report || fail "the plan did not go to node 1"
+    grep "hugetlbfs\|memfd" /proc/$pid/numa_maps | grep "kernelpagesize_kB=1048576" || fail "numa_maps has no page of 1 GiB"
+    stop
+}
+
+# shown KEY: a number of the plan
+shown() {
+    weft placement ctl show | sed 's/[,{]/\n/g' | sed -n "s/^\"$1\"://p" | head -n 1
+}
+
+traffic() {
+    nodes 4 1
+    guest="-bios none -kernel other.elf -serial file:console"
+    note "hart n works in the memory of guest node n ^ 2, which no plan can know beforehand"
+    start match --access-matrix exact --control ctl
+    judge "before"
+    sleep 2
+    weft placement ctl traffic >counted
+    cat counted
+    grep -q '"local":0[.,}]' counted || fail "most accesses should be to another guest node's memory"
+    note "rebalance traffic"
+    before=$(wc -c <console)
+    weft placement ctl rebalance traffic 2>/dev/null | tail -n 1 | tee moved
+    grep -q '"ok":true' moved || fail "rebalance traffic"
+    grep -q '"moved_bytes":0,' moved && fail "nothing was moved"
+    weft placement ctl show >shown
+    weft placement ctl verify exact >proved
+    grep -q '"drift_pages":0' proved || fail "weft's own proof deviates"
+    grep -q '"drift_threads":0' proved || fail "weft's own proof deviates"
+    { sed 's/}$//' shown | tr -d '\n' && printf ',' && sed 's/^{//' proved; } >report
+    judge "after rebalance traffic"
+    note "cost of an access: $(shown cost) (10 = local)"
+    case $(shown cost) in 10 | 10.0*) ;; *) fail "the new plan has accesses to another host node" ;; esac
+    sleep 1
+    [ "$(wc -c <console)" -gt "$before" ] || fail "the guest does not go on"
+    stop
+}
+
 "$1"
 [ $failed -eq 0 ] && echo "$1: passed"
 exit $failed

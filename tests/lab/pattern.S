@@ -1,6 +1,10 @@
 # A bare-metal guest for placement tests: hart n writes and checks a pattern in guest node n's memory, for ever.
 # Each page's words hold address ^ round; a wrong word is told as "BAD", a finished round as the hart's digit.
-# NODE_BYTES (a power of two) and WORK_BYTES come from the command line of the assembler.
+# NODE_BYTES (a power of two) and WORK_BYTES come from the command line of the assembler; with OTHER, hart n works in the
+# memory of guest node n ^ OTHER instead.
+#ifndef OTHER
+#define OTHER 0
+#endif
     .option norelax
     .section .text.start, "ax"
     .globl _start
@@ -9,7 +13,8 @@ _start:
     li      s1, 0x10000000          # UART
     li      s2, 0x80000000
     li      t0, NODE_BYTES
-    mul     t1, s0, t0
+    xori    t1, s0, OTHER
+    mul     t1, t1, t0
     add     s2, s2, t1
     li      t0, NODE_BYTES - WORK_BYTES
     add     s2, s2, t0              # the work area is the end of the node
