@@ -38,10 +38,11 @@ struct code_page {
     uint32_t id;          /* (c) */
     _Atomic bool retired; /* [a] set once: no new translation, no new entry in any jump cache */
     bool listed;          /* [L] on the dirty list */
-    bool unsure;          /* [P] translated while another hart may have been writing: retire at the next fence.i */
+    _Atomic bool unsure;  /* [a] translated while another hart may have been writing: retire at the next fence.i */
     uint64_t hash;        /* [P] of the page's bytes when it was first translated */
-    uint64_t armed_epoch; /* [L] all harts must have served this request to drop write rights; 0 = they have */
-    uint32_t regions;     /* [P] bit per region that holds code of it */
+    _Atomic uint64_t armed_epoch; /* written under [L]: all harts must have served this request to drop write rights;
+                                   * 0 = they have */
+    uint32_t regions;             /* [P] bit per region that holds code of it */
     _Atomic(struct code_slots *) slots[SLOT_CHUNKS];
     pthread_mutex_t lock; /* taken by the hart that translates */
 };
