@@ -37,7 +37,7 @@ struct peer {
 };
 
 /* What an epoll event stands for. */
-enum { WATCH_ROUTER, WATCH_MONITOR, WATCH_ZAP, WATCH_WAKE };
+enum { WATCH_ROUTER, WATCH_MONITOR, WATCH_ZAP, WATCH_WAKE, WATCH_ASSIST };
 
 struct zmq_transport {
     struct transport base;
@@ -51,6 +51,9 @@ struct zmq_transport {
     /* We wait on the sockets' descriptors, not by zmq_poll, which asks every socket twice. A descriptor says only that
      * something happened: the socket is then read until it has nothing (ready is cleared). */
     int poll, event;
+    /* Of the thread that assists: the routers alone. Both epolls are exclusive waiters, this one was first: while a
+     * thread waits here a message wakes only that one. */
+    int assist_poll, assist_event;
     bool ready[ROUTERS];
     _Atomic bool asleep; /* set before it sleeps, taken by whoever writes the eventfd */
     _Atomic bool woken;  /* since the last wait */
@@ -79,10 +82,10 @@ static void *zmq_socket_new(struct zmq_transport *z, int type)
     return s;
 }
 
-static void watch_fd(struct zmq_transport *z, int fd, unsigned what, unsigned index)
+static void watch_fd(int poll, int fd, uint32_t how, unsigned what, unsigned index)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)what << 32 | index};
-    int e = epoll_ctl(z->poll, EPOLL_CTL_ADD, fd, &event);
+    struct epoll_event event = {.events = EPOLLIN | how, .data.u64 = (uint64_t)what << 32 | index};
+    int e = epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event);
     assert(!e);
 }
 
@@ -92,7 +95,10 @@ static void watch(struct zmq_transport *z, void *socket, unsigned what, unsigned
     size_t size = sizeof(fd);
     int e = zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
     assert(!e);
-    watch_fd(z, fd, what, index);
+    if (what == WATCH_ROUTER) {
+        watch_fd(z->assist_poll, fd, EPOLLEXCLUSIVE, what, index);
+    }
+    watch_fd(z->poll, fd, what == WATCH_ROUTER ? EPOLLEXCLUSIVE : 0, what, index);
 }
 
 /* ---- addresses ---- */
@@ -237,6 +243,8 @@ static void zmq_transport_destroy(struct transport *t)
     zmq_ctx_term(z->context);
     close(z->poll);
     close(z->event);
+    close(z->assist_poll);
+    close(z->assist_event);
     for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
         if (z->ipc_path[c][0]) {
             unlink(z->ipc_path[c]);
@@ -264,8 +272,11 @@ struct transport *transport_zmq_bind(const struct transport_zmq_config *config, 
     zmq_msg_init(&z->held);
     z->poll = epoll_create1(EPOLL_CLOEXEC);
     z->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    assert(z->poll >= 0 && z->event >= 0);
-    watch_fd(z, z->event, WATCH_WAKE, 0);
+    z->assist_poll = epoll_create1(EPOLL_CLOEXEC);
+    z->assist_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    assert(z->poll >= 0 && z->event >= 0 && z->assist_poll >= 0 && z->assist_event >= 0);
+    watch_fd(z->poll, z->event, 0, WATCH_WAKE, 0);
+    watch_fd(z->assist_poll, z->assist_event, 0, WATCH_ASSIST, 0);
     memset(mine, 0, sizeof(*mine));
     mine->host = config->host;
     bool ok = true;
@@ -534,12 +545,12 @@ static ssize_t zmq_transport_receive(struct transport *t, int *src, enum traffic
     return -EAGAIN;
 }
 
-static int wait_events(struct zmq_transport *z, struct epoll_event *events, int max, int64_t timeout_ns)
+static int wait_events(int poll, struct epoll_event *events, int max, int64_t timeout_ns)
 {
     struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-    int n = epoll_pwait2(z->poll, events, max, timeout_ns < 0 ? NULL : &ts, NULL);
+    int n = epoll_pwait2(poll, events, max, timeout_ns < 0 ? NULL : &ts, NULL);
     if (n < 0 && errno == ENOSYS) {
-        n = epoll_wait(z->poll, events, max, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
+        n = epoll_wait(poll, events, max, timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
     }
     return n >= 0 ? n : errno == EINTR ? 0 : -errno;
 }
@@ -559,7 +570,7 @@ static void on_event(struct zmq_transport *z, unsigned what, unsigned index)
         answer_zap(z);
         break;
     default:
-        n = read(z->event, &count, sizeof(count));
+        n = read(what == WATCH_WAKE ? z->event : z->assist_event, &count, sizeof(count));
         (void)n;
         break;
     }
@@ -576,7 +587,7 @@ static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, pthread_m
         if (owner) {
             pthread_mutex_unlock(owner);
         }
-        n = wait_events(z, events, 16, timeout_ns);
+        n = wait_events(z->poll, events, 16, timeout_ns);
         if (owner) {
             pthread_mutex_lock(owner);
         }
@@ -590,6 +601,26 @@ static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, pthread_m
         look_at_monitors(z);
     }
     return n < 0 ? n : 0;
+}
+
+static int zmq_transport_assist(struct transport *t, pthread_mutex_t *owner)
+{
+    struct zmq_transport *z = (struct zmq_transport *)t;
+    struct epoll_event events[4];
+    pthread_mutex_unlock(owner);
+    int n = wait_events(z->assist_poll, events, 4, -1);
+    pthread_mutex_lock(owner);
+    for (int i = 0; i < n; i++) {
+        on_event(z, (unsigned)(events[i].data.u64 >> 32), (unsigned)events[i].data.u64);
+    }
+    return n < 0 ? n : 0;
+}
+
+static void zmq_transport_assist_end(struct transport *t)
+{
+    uint64_t one = 1;
+    ssize_t n = write(((struct zmq_transport *)t)->assist_event, &one, sizeof(one));
+    (void)n;
 }
 
 static void zmq_transport_wake(struct transport *t)
@@ -620,5 +651,7 @@ static const struct transport_ops zmq_ops = {.send = zmq_transport_send,
                                              .receive = zmq_transport_receive,
                                              .wait = zmq_transport_wait,
                                              .wake = zmq_transport_wake,
+                                             .assist = zmq_transport_assist,
+                                             .assist_end = zmq_transport_assist_end,
                                              .lost = zmq_transport_lost,
                                              .destroy = zmq_transport_destroy};

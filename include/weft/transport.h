@@ -14,6 +14,7 @@
 #ifndef WEFT_TRANSPORT_H
 #define WEFT_TRANSPORT_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +35,8 @@ struct transport_ops {
     ssize_t (*receive)(struct transport *t, int *src, enum traffic *traffic, const void **bytes);
     int (*wait)(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner);
     void (*wake)(struct transport *t);
+    int (*assist)(struct transport *t, pthread_mutex_t *owner);
+    void (*assist_end)(struct transport *t);
     int (*lost)(struct transport *t);
     void (*destroy)(struct transport *t);
 };
@@ -71,6 +74,20 @@ static inline int transport_wait(struct transport *t, int64_t timeout_ns, pthrea
 static inline void transport_wake(struct transport *t)
 {
     t->ops->wake(t);
+}
+
+/* Waits for messages in place of the thread in transport_wait(), which sleeps on: for one that receives what it waits
+ * for itself. Ends with a message or transport_assist_end(); may end early. -ENOTSUP where there is no such thing. One
+ * thread at a time; `owner` as above. */
+static inline int transport_assist(struct transport *t, pthread_mutex_t *owner)
+{
+    return t->ops->assist ? t->ops->assist(t, owner) : -ENOTSUP;
+}
+
+/* The caller has the owner mutex. */
+static inline void transport_assist_end(struct transport *t)
+{
+    t->ops->assist_end(t);
 }
 
 /* A rank whose connection broke, each once; -1 if there is none. */

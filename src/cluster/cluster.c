@@ -28,6 +28,8 @@ uint64_t cluster_now_ns(void)
 
 /* The cluster whose owner mutex this thread has, and whose inbox it will look at before it lets go. */
 static _Thread_local struct cluster *owned;
+/* This thread is in cluster_assist. */
+static _Thread_local bool assisting;
 
 void cluster_wake(struct cluster *c)
 {
@@ -44,6 +46,11 @@ static bool inbox_empty(struct cluster *c)
     return empty;
 }
 
+static bool needs_coherence_thread(struct cluster *c)
+{
+    return c->send_failed || c->bad || c->kept->there || directory_deadline(c->directory) < c->due || !inbox_empty(c);
+}
+
 bool cluster_enter(struct cluster *c)
 {
     if (owned == c || pthread_mutex_trylock(&c->owner)) {
@@ -58,7 +65,7 @@ bool cluster_enter(struct cluster *c)
 void cluster_leave(struct cluster *c)
 {
     cluster_flush(c);
-    bool called = c->send_failed || directory_deadline(c->directory) < c->due || !inbox_empty(c);
+    bool called = needs_coherence_thread(c);
     owned = NULL;
     pthread_mutex_unlock(&c->owner);
     if (called) {
@@ -314,23 +321,64 @@ static void receive_frame(struct cluster *c, int src, enum traffic traffic, cons
     c->heard[src] = cluster_now_ns();
     do {
         size_t extent = message_extent(bytes, length);
-        if (c->lost >> src & 1) {
+        if ((c->lost | c->bad) >> src & 1) {
             return;
         }
-        const char *wrong = receive_one(c, (unsigned)src, traffic, bytes, extent);
-        if (wrong) {
-            fence(c, (unsigned)src, wrong);
-            return;
-        }
+        c->wrong[src] = receive_one(c, (unsigned)src, traffic, bytes, extent);
+        c->bad |= (uint64_t)(c->wrong[src] != NULL) << src;
         bytes += extent;
         length -= extent;
     } while (length);
 }
 
-/* Returns false when there was nothing. */
+/* The end of the run is the coherence thread's affair. */
+static void fence_bad(struct cluster *c)
+{
+    while (c->bad) {
+        unsigned src = (unsigned)__builtin_ctzll(c->bad);
+        c->bad &= c->bad - 1;
+        fence(c, src, c->wrong[src]);
+    }
+}
+
+/* Messages about pages can be received by any thread; what concerns the machine cannot. */
+static bool only_pages(const uint8_t *bytes, size_t length)
+{
+    struct msg_header h;
+    while (length >= sizeof(h)) {
+        size_t extent = message_extent(bytes, length);
+        memcpy(&h, bytes, sizeof(h));
+        if (h.type > MSG_OP_REPLY) {
+            return false;
+        }
+        bytes += extent;
+        length -= extent;
+    }
+    return length == 0;
+}
+
+static void keep(struct cluster *c, int src, enum traffic traffic, const void *bytes, size_t length)
+{
+    struct kept_frame *k = c->kept;
+    k->there = true;
+    k->src = src;
+    k->traffic = traffic;
+    k->length = length;
+    memcpy(k->bytes, bytes, length);
+}
+
+/* Returns false when there was nothing, or nothing for this thread. */
 static bool receive_batch(struct cluster *c)
 {
     unsigned n = 0;
+    if (c->kept->there) {
+        if (assisting) {
+            return false;
+        }
+        c->kept->there = false;
+        receive_frame(c, c->kept->src, c->kept->traffic, c->kept->bytes, c->kept->length);
+        n++;
+    }
     for (; n < BATCH; n++) {
         int src;
         enum traffic traffic;
@@ -339,9 +387,59 @@ static bool receive_batch(struct cluster *c)
         if (length < 0) {
             break;
         }
+        if (assisting && !only_pages(bytes, (size_t)length)) {
+            keep(c, src, traffic, bytes, (size_t)length);
+            return false;
+        }
         receive_frame(c, src, traffic, bytes, (size_t)length);
+        if (n == 0) {
+            cluster_flush(c); /* mostly it is the only one: its answer does not wait until that is known */
+        }
+    }
+    if (!assisting) {
+        fence_bad(c);
     }
     return n > 0;
+}
+
+bool cluster_assisting(void)
+{
+    return assisting;
+}
+
+void cluster_assist(struct cluster *c, struct page_request *r)
+{
+    if (c->assistant) {
+        return;
+    }
+    c->assistant = r;
+    assisting = true;
+    while (!r->over) {
+        bool any = receive_batch(c);
+        any |= cluster_drain_pages(c);
+        if (any) {
+            continue;
+        }
+        cluster_flush(c);
+        if (r->over || c->kept->there || c->bad) {
+            break;
+        }
+        if (needs_coherence_thread(c)) {
+            transport_wake(c->config.transport);
+        }
+        owned = NULL;
+        int e = transport_assist(c->config.transport, &c->owner);
+        owned = c;
+        if (e < 0) {
+            break;
+        }
+    }
+    c->assistant = NULL;
+    /* Whatever is left in the sockets would wake nobody else. But this thread has something better to do. */
+    if (receive_batch(c) && receive_batch(c)) {
+        transport_wake(c->config.transport);
+    }
+    assisting = false;
 }
 
 /* ---- inbox ---- */
@@ -504,6 +602,8 @@ struct cluster *cluster_create(const struct cluster_config *config)
     struct cluster *c = calloc(1, sizeof(*c));
     assert(c);
     c->config = *config;
+    c->kept = calloc(1, sizeof(*c->kept));
+    assert(c->kept);
     c->self = config->members->self;
     c->ranks = config->members->ranks;
     c->directory = make_directory(c);
@@ -592,6 +692,7 @@ void cluster_destroy(struct cluster **cluster)
             free(c->bundle[r][t]);
         }
     }
+    free(c->kept);
     free(c->inbox.taken);
     free(c->taken_work);
     free((void *)c->source.rights);

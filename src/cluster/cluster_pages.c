@@ -98,6 +98,10 @@ static void complete(struct cluster *c, const struct dir_action *a)
             cluster_histogram_add(&c->stats.remote_access, a->waited_ns);
         }
     }
+    r->over = true;
+    if (c->assistant == r && !cluster_assisting()) {
+        transport_assist_end(c->config.transport);
+    }
     r->done(r, status_of(a->status));
 }
 
@@ -195,6 +199,7 @@ void cluster_pages_lost(struct cluster *c)
 /* Does the step here, if no other thread is at it: nobody has to be woken for it. */
 static void submit(struct cluster *c, struct page_request *r)
 {
+    r->over = false;
     if (cluster_enter(c)) {
         cluster_pages_request(c, r);
         while (cluster_drain_pages(c)) {
@@ -219,6 +224,15 @@ void page_source_acquire(struct page_source *ps, struct page_request *r, uint64_
     r->flags = whole ? GET_WHOLE : 0;
     r->is_op = false;
     submit((struct cluster *)ps, r);
+}
+
+void page_source_wait(struct page_source *ps, struct page_request *r)
+{
+    struct cluster *c = (struct cluster *)ps;
+    if (cluster_enter(c)) {
+        cluster_assist(c, r);
+        cluster_leave(c);
+    }
 }
 
 void page_source_operate(struct page_source *ps, struct page_request *r, uint64_t page, const struct msg_op *op)

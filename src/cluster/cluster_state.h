@@ -33,6 +33,15 @@ struct bundle {
     uint8_t bytes[TRANSPORT_MESSAGE_MAX];
 };
 
+/* A frame that the coherence thread has to receive itself. */
+struct kept_frame {
+    bool there;
+    int src;
+    enum traffic traffic;
+    size_t length;
+    uint8_t bytes[TRANSPORT_MESSAGE_MAX];
+};
+
 struct inbox {
     struct page_request *first, **last;
     struct outgoing *out_first, **out_last;
@@ -63,11 +72,15 @@ struct cluster {
     uint64_t heard[WEFT_MAX_RANKS];                         /* [C] */
     struct bundle *bundle[WEFT_MAX_RANKS][TRAFFIC_CLASSES]; /* [C] */
     uint64_t bundled[TRAFFIC_CLASSES];                      /* [C] ranks for which something waits */
-    uint64_t lost, send_failed;                             /* [C] ranks */
-    uint64_t due;               /* [C] when the coherence thread looks again, unless woken */
-    uint64_t beat_due;          /* [C] */
-    bool ended;                 /* [C] on_end was called */
-    struct cluster_stats stats; /* [C] */
+    struct page_request *assistant;    /* [C] whose thread receives in place of the coherence thread */
+    struct kept_frame *kept;           /* [C] */
+    uint64_t bad;                      /* [C] ranks that broke the protocol and are not fenced yet */
+    const char *wrong[WEFT_MAX_RANKS]; /* [C] how */
+    uint64_t lost, send_failed;        /* [C] ranks */
+    uint64_t due;                      /* [C] when the coherence thread looks again, unless woken */
+    uint64_t beat_due;                 /* [C] */
+    bool ended;                        /* [C] on_end was called */
+    struct cluster_stats stats;        /* [C] */
 
     pthread_mutex_t inbox_mutex;
     struct inbox inbox; /* [I] */
@@ -96,6 +109,10 @@ void cluster_flush(struct cluster *c);
  * thread; never waits. */
 bool cluster_enter(struct cluster *c);
 void cluster_leave(struct cluster *c);
+/* Receives until the request is over, if nobody else does. [C] */
+void cluster_assist(struct cluster *c, struct page_request *request);
+/* The calling thread is in cluster_assist. */
+bool cluster_assisting(void);
 /* Does what the inbox holds about pages. False: nothing. [C] */
 bool cluster_drain_pages(struct cluster *c);
 /* Sends a message, or queues it for the coherence thread to send. Any thread. */

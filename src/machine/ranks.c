@@ -128,6 +128,7 @@ bool ranks_join(struct machine *m, struct error *err)
     struct page_port port = {.source = cluster_pages(r->cluster),
                              .acquire = page_source_acquire,
                              .operate = page_source_operate,
+                             .wait = page_source_wait,
                              .taken = page_source_taken};
     page_users_attach(r->users, &port);
     m->remote_irq = ranks_remote_irq;

@@ -214,6 +214,7 @@ static void fetch(uint64_t first, unsigned n, enum page_right right, const char 
     for (unsigned i = 0; i < n; i++) {
         double start = now_us();
         page_source_acquire(cluster_pages(cluster), &w.request, first + (uint64_t)i * STRIDE % n, right, true);
+        page_source_wait(cluster_pages(cluster), &w.request);
         sem_wait(&w.done);
         sample[i] = now_us() - start;
         assert(w.status == PAGE_GRANTED);
@@ -233,6 +234,7 @@ static void scan(uint64_t first, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         if (page_source_right(cluster_pages(cluster), first + i) == PAGE_NONE) {
             page_source_acquire(cluster_pages(cluster), &w.request, first + i, PAGE_READ, true);
+            page_source_wait(cluster_pages(cluster), &w.request);
             sem_wait(&w.done);
             faults++;
         }

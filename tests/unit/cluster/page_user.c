@@ -82,6 +82,7 @@ static void park(struct user_vcpu *v)
 
 static enum page_status wait_woken(struct user_vcpu *v)
 {
+    page_source_wait(v->user->source, &v->request);
     while (sem_wait(&v->woken) && errno == EINTR) {
     }
     return v->status;
