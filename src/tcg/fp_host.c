@@ -40,81 +40,49 @@ static inline unsigned fpu_leave(uint32_t saved)
 #define RUN2(insn, x, y) __asm__ volatile(insn " %1, %0" : "+x"(x) : "x"(y))
 #define RUN3(insn, x, y, z) __asm__ volatile(insn " %2, %1, %0" : "+x"(x) : "x"(y), "x"(z))
 
-uint64_t fp64_arith(enum fp_op op, uint64_t a, uint64_t b, uint64_t c, unsigned rm, unsigned *flags)
-{
-    if (rm > RM_RUP || (op == FP_FMA && !host_has_fma)) {
-        return fp64_arith_soft(op, a, b, c, rm, flags);
+/* The operations in one format: `type` is the host's, `f` the instructions' last letter. x86 leaves NV clear for
+ * inf * 0 + qNaN, and propagates payloads: a result that is a NaN is the reference's, with its flags. */
+#define ARITH(bits, type, f)                                                                                           \
+    uint##bits##_t fp##bits##_arith(enum fp_op op, uint##bits##_t a, uint##bits##_t b, uint##bits##_t c, unsigned rm,  \
+                                    unsigned *flags)                                                                   \
+    {                                                                                                                  \
+        if (rm > RM_RUP || (op == FP_FMA && !host_has_fma)) {                                                          \
+            return fp##bits##_arith_soft(op, a, b, c, rm, flags);                                                      \
+        }                                                                                                              \
+        type x, y, z;                                                                                                  \
+        uint##bits##_t r;                                                                                              \
+        memcpy(&x, &a, sizeof(x));                                                                                     \
+        memcpy(&y, &b, sizeof(y));                                                                                     \
+        memcpy(&z, &c, sizeof(z));                                                                                     \
+        uint32_t saved = fpu_enter(rm);                                                                                \
+        switch (op) {                                                                                                  \
+        case FP_ADD:                                                                                                   \
+            RUN2("adds" f, x, y);                                                                                      \
+            break;                                                                                                     \
+        case FP_SUB:                                                                                                   \
+            RUN2("subs" f, x, y);                                                                                      \
+            break;                                                                                                     \
+        case FP_MUL:                                                                                                   \
+            RUN2("muls" f, x, y);                                                                                      \
+            break;                                                                                                     \
+        case FP_DIV:                                                                                                   \
+            RUN2("divs" f, x, y);                                                                                      \
+            break;                                                                                                     \
+        case FP_SQRT:                                                                                                  \
+            RUN2("sqrts" f, x, x);                                                                                     \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            RUN3("vfmadd213s" f, x, y, z);                                                                             \
+            break;                                                                                                     \
+        }                                                                                                              \
+        unsigned raised = fpu_leave(saved);                                                                            \
+        memcpy(&r, &x, sizeof(r));                                                                                     \
+        if (fp_is_nan(&fp_format##bits, r)) {                                                                          \
+            return fp##bits##_arith_soft(op, a, b, c, rm, flags);                                                      \
+        }                                                                                                              \
+        *flags |= raised;                                                                                              \
+        return r;                                                                                                      \
     }
-    double x, y, z;
-    uint64_t r;
-    memcpy(&x, &a, sizeof(x));
-    memcpy(&y, &b, sizeof(y));
-    memcpy(&z, &c, sizeof(z));
-    uint32_t saved = fpu_enter(rm);
-    switch (op) {
-    case FP_ADD:
-        RUN2("addsd", x, y);
-        break;
-    case FP_SUB:
-        RUN2("subsd", x, y);
-        break;
-    case FP_MUL:
-        RUN2("mulsd", x, y);
-        break;
-    case FP_DIV:
-        RUN2("divsd", x, y);
-        break;
-    case FP_SQRT:
-        RUN2("sqrtsd", x, x);
-        break;
-    default:
-        RUN3("vfmadd213sd", x, y, z);
-        break;
-    }
-    *flags |= fpu_leave(saved);
-    memcpy(&r, &x, sizeof(r));
-    if (fp_is_nan(&fp_format64, r)) {
-        /* x86 leaves NV clear for inf * 0 + qNaN, and propagates payloads: take both from the reference. */
-        return fp64_arith_soft(op, a, b, c, rm, flags);
-    }
-    return r;
-}
 
-uint32_t fp32_arith(enum fp_op op, uint32_t a, uint32_t b, uint32_t c, unsigned rm, unsigned *flags)
-{
-    if (rm > RM_RUP || (op == FP_FMA && !host_has_fma)) {
-        return fp32_arith_soft(op, a, b, c, rm, flags);
-    }
-    float x, y, z;
-    uint32_t r;
-    memcpy(&x, &a, sizeof(x));
-    memcpy(&y, &b, sizeof(y));
-    memcpy(&z, &c, sizeof(z));
-    uint32_t saved = fpu_enter(rm);
-    switch (op) {
-    case FP_ADD:
-        RUN2("addss", x, y);
-        break;
-    case FP_SUB:
-        RUN2("subss", x, y);
-        break;
-    case FP_MUL:
-        RUN2("mulss", x, y);
-        break;
-    case FP_DIV:
-        RUN2("divss", x, y);
-        break;
-    case FP_SQRT:
-        RUN2("sqrtss", x, x);
-        break;
-    default:
-        RUN3("vfmadd213ss", x, y, z);
-        break;
-    }
-    *flags |= fpu_leave(saved);
-    memcpy(&r, &x, sizeof(r));
-    if (fp_is_nan(&fp_format32, r)) {
-        return fp32_arith_soft(op, a, b, c, rm, flags);
-    }
-    return r;
-}
+ARITH(64, double, "d")
+ARITH(32, float, "s")

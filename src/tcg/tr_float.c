@@ -272,7 +272,7 @@ static void to_int(struct tr *t, bool is64, bool d)
     done(t, first);
 }
 
-/* fcvt from int. `exact`: no rounding can happen. */
+/* fcvt from a signed integer, or from an unsigned one of 32 bits. */
 static void from_int(struct tr *t, bool is64, bool is_unsigned, bool d)
 {
     const struct insn *in = &t->in;
