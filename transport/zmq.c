@@ -25,7 +25,7 @@
 #include <zmq.h>
 
 /* PATIENCE: silences until libzmq breaks a connection by itself. */
-enum { ROUTERS = TRAFFIC_CLASSES * 2, PATIENCE = 4, IDENTITY = 4, HANDSHAKE_MS = 10000, CONNECT_POLL_US = 1000 };
+enum { ROUTERS = TRAFFIC_CLASSES * 2, PATIENCE = 20, IDENTITY = 4, HANDSHAKE_MS = 10000, CONNECT_POLL_US = 1000 };
 
 struct peer {
     void *dealer[TRAFFIC_CLASSES];
@@ -65,9 +65,9 @@ static void *zmq_socket_new(struct zmq_transport *z, int type)
     assert(s);
     int linger = 500, unlimited = 0;
     /* Silence is judged by the beats of whoever uses the transport, who knows when it was held up itself. libzmq does
-     * not: after its own process had no time it looks at its timers before it reads what has come. So it waits longer.
+     * not: when a whole host was paused it looks at its timers before it reads what has come. So it waits much longer.
      */
-    int silence = z->config.silence_ms * PATIENCE, interval = silence / 32 > 0 ? silence / 32 : 1;
+    int silence = z->config.silence_ms * PATIENCE, interval = silence / 64 > 0 ? silence / 64 : 1;
     zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof(linger));
     /* What may be under way is bounded by the protocol (requests per rank), not by the queue. */
     zmq_setsockopt(s, ZMQ_SNDHWM, &unlimited, sizeof(unlimited));
