@@ -1,7 +1,8 @@
 /*
  * Device accesses over ranks. A register either belongs to a device, and rank 0 has it, or to one hart (ACLINT, IMSIC),
  * and then that hart's rank has it. A store to a register of a hart of another rank is a message without an answer:
- * this is how an MSI or a software interrupt travels. All else is an ask, for which the hart waits.
+ * this is how an MSI or a software interrupt travels. All else is an ask, for which the hart waits; but of its writes
+ * to the UART only for every so many, so that a console costs half as much and yet no guest can fill the queue.
  */
 #include "ranks_state.h"
 
@@ -9,6 +10,8 @@
 
 #include "virt.h"
 #include "weft/log.h"
+
+enum { PORT_WRITES = 32 };
 
 /* A region of the bus as the board made it. */
 struct forwarded {
@@ -35,24 +38,33 @@ static uint64_t ask_rank(struct machine *m, unsigned rank, enum ask_what what, g
     return c->value;
 }
 
-/* The rank that has the register, or -1: each has it. *of_hart: it belongs to a hart. */
-static int rank_of_register(struct machine *m, gpa_t gpa, bool *of_hart)
+/* Whose it is; *rank has it. */
+static enum virt_register find_register(struct machine *m, gpa_t gpa, unsigned *hart, unsigned *rank)
 {
-    unsigned hart;
-    enum virt_register r = virt_register_at(m, gpa, &hart);
-    *of_hart = r == VIRT_OF_HART;
-    return r == VIRT_OF_ALL ? -1 : *of_hart ? m->ranks->rank_of_hart[hart] : 0;
+    enum virt_register kind = virt_register_at(m, gpa, hart);
+    struct ranks *r = m->ranks;
+    *rank = kind == VIRT_OF_ALL ? r->members.self : kind == VIRT_OF_HART ? r->rank_of_hart[*hart] : 0;
+    return kind;
+}
+
+static void post_port_write(struct machine *m, gpa_t gpa, unsigned size, uint64_t value)
+{
+    struct cpu *cpu = cpu_current();
+    assert(cpu);
+    struct ask ask = {.hart = (uint16_t)cpu->hart, .what = ASK_PORT_WRITE, .size = (uint8_t)size, .a = gpa, .b = value};
+    ranks_count(&m->ranks->figures.mmio_sent, 1);
+    cluster_post(m->ranks->cluster, 0, POST_ASK, &ask, sizeof(ask));
 }
 
 static uint64_t forward_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct forwarded *f = opaque;
-    bool of_hart;
-    int rank = rank_of_register(f->m, f->base + offset, &of_hart);
-    if (rank < 0 || (unsigned)rank == f->m->ranks->members.self) {
+    unsigned hart, rank;
+    find_register(f->m, f->base + offset, &hart, &rank);
+    if (rank == f->m->ranks->members.self) {
         return f->own->read(f->own_opaque, offset, size);
     }
-    return ask_rank(f->m, (unsigned)rank, ASK_READ, f->base + offset, size, 0);
+    return ask_rank(f->m, rank, ASK_READ, f->base + offset, size, 0);
 }
 
 void ranks_bus_store(struct machine *m, unsigned hart, gpa_t gpa, unsigned size, uint64_t value)
@@ -66,16 +78,17 @@ void ranks_bus_store(struct machine *m, unsigned hart, gpa_t gpa, unsigned size,
 static void forward_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct forwarded *f = opaque;
-    bool of_hart;
-    int rank = rank_of_register(f->m, f->base + offset, &of_hart);
-    if (rank < 0 || (unsigned)rank == f->m->ranks->members.self) {
+    gpa_t gpa = f->base + offset;
+    unsigned hart, rank;
+    enum virt_register kind = find_register(f->m, gpa, &hart, &rank);
+    if (rank == f->m->ranks->members.self) {
         f->own->write(f->own_opaque, offset, value, size);
-    } else if (of_hart) {
-        unsigned hart;
-        virt_register_at(f->m, f->base + offset, &hart);
-        ranks_bus_store(f->m, hart, f->base + offset, size, value);
+    } else if (kind == VIRT_OF_HART) {
+        ranks_bus_store(f->m, hart, gpa, size, value);
+    } else if (kind == VIRT_OF_PORT && ++f->m->ranks->call[cpu_current()->hart].port_writes % PORT_WRITES) {
+        post_port_write(f->m, gpa, size, value);
     } else {
-        ask_rank(f->m, 0, ASK_WRITE, f->base + offset, size, value);
+        ask_rank(f->m, 0, ASK_WRITE, gpa, size, value);
     }
 }
 
@@ -109,7 +122,7 @@ static const struct mmio_region *checked_region(struct machine *m, gpa_t gpa, un
 
 uint64_t ranks_bus_access(struct machine *m, const struct ask *ask)
 {
-    bool write = ask->what == ASK_WRITE;
+    bool write = ask->what != ASK_READ;
     const struct mmio_region *g = checked_region(m, ask->a, ask->size, write);
     if (!g) {
         return 0;

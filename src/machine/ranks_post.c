@@ -114,6 +114,9 @@ static void serve_ask(struct ranks *r, struct queued_ask *q)
     case ASK_WRITE:
         ranks_answer(r, q->src, ask, ranks_bus_access(r->m, ask), NULL, 0);
         break;
+    case ASK_PORT_WRITE:
+        ranks_bus_access(r->m, ask);
+        break;
     case ASK_PUT:
         n = uart_console_write(virt_uart(r->m), q->put.bytes, ask->size);
         ranks_answer(r, q->src, ask, n, NULL, 0);
@@ -315,6 +318,7 @@ static bool on_ask(struct ranks *r, unsigned src, const struct put_ask *put, siz
         break;
     case ASK_READ:
     case ASK_WRITE:
+    case ASK_PORT_WRITE:
         if (ranks_bus_hart_access(r, src, ask)) {
             return true;
         }

@@ -13,19 +13,20 @@
 struct call {
     _Atomic uint32_t over; /* [a] futex */
     _Atomic uint32_t left; /* [a] answers to come */
+    uint32_t port_writes;  /* (o) since it last waited for one */
     uint32_t number;       /* (o) tells answers of an earlier one apart */
     uint64_t value;        /* written before `over` */
     uint8_t bytes[RANKS_CONSOLE_MAX];
 };
 
 enum post_kind { POST_ASK = 1, POST_ANSWER, POST_IRQ, POST_STORE, POST_WORLD };
-enum ask_what { ASK_READ, ASK_WRITE, ASK_FENCE, ASK_START, ASK_STATUS, ASK_PUT, ASK_GET };
+enum ask_what { ASK_READ, ASK_WRITE, ASK_PORT_WRITE, ASK_FENCE, ASK_START, ASK_STATUS, ASK_PUT, ASK_GET };
 
-/* ASK: a hart waits for the answer. */
+/* ASK: a hart waits for the answer, but for that to PORT_WRITE. */
 struct ask {
     uint16_t hart; /* who asks */
     uint8_t what;  /* enum ask_what */
-    uint8_t size;  /* READ, WRITE: of the access; PUT, GET: bytes */
+    uint8_t size;  /* READ, WRITE, PORT_WRITE: of the access; PUT, GET: bytes */
     uint32_t number;
     uint64_t a, b, c;
     uint64_t harts[WEFT_MAX_HARTS / 64]; /* FENCE */
@@ -138,5 +139,8 @@ void ranks_world_create(struct ranks *r);
 void ranks_world_destroy(struct ranks *r);
 /* Coherence thread. */
 bool ranks_world_post(struct ranks *r, unsigned src, const struct world_post *p);
+
+/* Before MPI and any thread: see ranks_share.c. */
+void ranks_take_share(const struct machine_config *cfg);
 
 #endif

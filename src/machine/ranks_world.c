@@ -399,6 +399,7 @@ static void serve(void *opaque)
     w->first = NULL;
     w->last = &w->first;
     pthread_mutex_unlock(&w->lock);
+    ranks_serve_asks(w->ranks); /* what was asked of the devices before these steps came */
     while (e) {
         struct event *next = e->next;
         handle(w, e->src, &e->post);

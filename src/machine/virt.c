@@ -257,6 +257,9 @@ enum virt_register virt_register_at(struct machine *m, gpa_t gpa, unsigned *hart
     if (gpa - VIRT_ROM_BASE < VIRT_ROM_SIZE) {
         return VIRT_OF_ALL;
     }
+    if (gpa - VIRT_UART_BASE < UART_REG_SIZE) {
+        return VIRT_OF_PORT;
+    }
     if (m->cfg->aia != AIA_APLIC_IMSIC || gpa < VIRT_IMSIC_M_BASE ||
         gpa >= VIRT_IMSIC_S_BASE + ((uint64_t)VIRT_MAX_GROUPS << VIRT_IMSIC_GROUP_SHIFT)) {
         return VIRT_OF_DEVICE;

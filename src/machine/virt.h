@@ -76,6 +76,7 @@ void virt_rom_set(struct machine *m, const void *data, uint64_t size);
 /* Whose is the register at this address? */
 enum virt_register {
     VIRT_OF_DEVICE,
+    VIRT_OF_PORT, /* a device whose writer need not know when they took effect: the UART */
     VIRT_OF_HART, /* *hart: of its ACLINT or IMSIC */
     VIRT_OF_ALL,  /* of nobody: the time, the ROM, what is reserved */
 };
