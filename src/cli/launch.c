@@ -45,6 +45,9 @@ static void run_mpirun(unsigned ranks, int argc, char **argv, pid_t parent, cons
     for (int i = 0; i < argc; i++) {
         args[k++] = argv[i];
     }
+    if (isatty(STDERR_FILENO)) { /* the ranks have a pipe there, and would not report by themselves */
+        args[k++] = "--report";
+    }
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) { /* it died before we asked to be told */
         _exit(126);
