@@ -242,6 +242,21 @@ static void request_continue(struct directory *d, struct request *r, struct dir_
     dir_request_send(d, r, out);
 }
 
+enum { WROTE_TRUST = 2, WROTE_MAX = 3, WROTE_PROBE = 16 };
+
+enum page_right dir_right_to_ask(struct directory *d, struct line *l, enum page_right right)
+{
+    if (right != PAGE_READ || l->state != PAGE_NONE || l->wrote < WROTE_TRUST) {
+        return right;
+    }
+    /* Whether it still is so shows only when it asks for no more than it needs. */
+    if (++d->migrations % WROTE_PROBE == 0) {
+        l->wrote = WROTE_TRUST - 1;
+        return right;
+    }
+    return PAGE_WRITE;
+}
+
 void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum page_right right, unsigned flags,
                        uint64_t cookie, struct dir_actions *out)
 {
@@ -262,7 +277,8 @@ void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum pa
         complete_now(out, page, cookie, DIR_RETRY);
         return;
     }
-    struct request *r = leader ? request_new(d, page, right, flags) : &d->requests[l->request - 1];
+    struct request *r =
+        leader ? request_new(d, page, dir_right_to_ask(d, l, right), flags) : &d->requests[l->request - 1];
     struct waiter *w = &d->waiters[index - 1];
     d->free_waiter = w->next;
     *w = (struct waiter){.cookie = cookie, .start = now, .want = (uint8_t)right, .flags = (uint8_t)flags};
@@ -271,6 +287,7 @@ void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum pa
     if (leader) {
         unsigned fault = right == PAGE_READ ? DIR_FAULT_READ : l->state ? DIR_FAULT_UPGRADE : DIR_FAULT_WRITE;
         d->stats.faults[fault]++;
+        l->wrote += fault == DIR_FAULT_UPGRADE && l->wrote < WROTE_MAX;
         dir_request_send(d, r, out);
     } else {
         d->stats.coalesced++;
@@ -480,6 +497,7 @@ void directory_taken(struct directory *d, uint64_t now, uint64_t page, unsigned 
     if (l->state == PAGE_WRITE && how & TAKEN_DIRTY) {
         l->version++;
     }
+    l->wrote -= l->state == PAGE_READ && t.right == PAGE_NONE && l->wrote;
     dir_follow_judge(d, l, how & TAKEN_USED);
     l->state = t.right;
     if (!d->lost) {

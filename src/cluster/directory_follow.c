@@ -58,8 +58,8 @@ static enum page_right right_for(struct directory *d, uint32_t context, uint64_t
 
 static void ask(struct directory *d, const struct follow *f, struct dir_actions *out)
 {
-    const struct line *l = &d->lines[f->page];
-    enum page_right right = right_for(d, f->next, f->page, (enum page_right)f->right);
+    struct line *l = &d->lines[f->page];
+    enum page_right right = dir_right_to_ask(d, l, right_for(d, f->next, f->page, (enum page_right)f->right));
     if (l->state >= right || l->request || l->take || l->served || d->prefetches == DIR_PREFETCHES) {
         return;
     }

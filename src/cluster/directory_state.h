@@ -26,6 +26,7 @@ struct line {
     uint8_t served; /* the home said so; forgotten when it says otherwise */
     bool foretold;  /* it came before anyone asked, and is not known to have been used */
     uint16_t by;    /* if foretold: the entry of the table that did */
+    uint8_t wrote;  /* how often lately a read here was followed by a write: see dir_right_to_ask() */
 };
 
 /* The leader of all local waiters for a page. In the pool or named by exactly one line. */
@@ -134,6 +135,7 @@ struct directory {
     unsigned num_parked;
     struct stream streams[STREAMS];
     uint32_t stream_clock;
+    unsigned migrations;   /* reads that asked for WRITE */
     struct follow *follow; /* 1 << FOLLOW_BITS */
     struct trail trail[DIR_FOLLOWERS];
     struct page_message loop[LOOP_MAX];
@@ -151,6 +153,8 @@ struct dir_action *dir_emit(struct dir_actions *out, enum dir_action_kind kind, 
 union page_body *dir_send(struct directory *d, struct dir_actions *out, unsigned dst, enum msg_type type,
                           uint64_t page);
 struct entry *dir_entry(struct directory *d, uint64_t page);
+/* Rank side: READ, or WRITE for a page that each rank reads and then writes before the next one does (migratory). */
+enum page_right dir_right_to_ask(struct directory *d, struct line *l, enum page_right right);
 /* A page that was foretold leaves or is asked for: what foretold it learns whether it was right. */
 void dir_follow_judge(struct directory *d, struct line *l, bool used);
 
