@@ -51,6 +51,7 @@ bool ranks_begin(struct machine *m, struct error *err)
             r->rank_of_hart[h] = (uint16_t)rank_of_node(m->cfg, n);
         }
     }
+    ranks_take_share(m->cfg);
     if (!membership_start(&r->members, WEFT_VERSION, m->cfg->command_line, err)) {
         return false;
     }
