@@ -182,7 +182,8 @@ bool placement_control_open(struct placement *p, const char *path, struct error 
     close(c->stop);
     close(c->listener);
     free(c);
-    return error_set_errno(err, e, "--control %s: the socket cannot be made", path);
+    return error_set(err, "--control %s: the socket cannot be made: %s; name a new file in a writable directory", path,
+                     strerror(e));
 }
 
 void placement_control_close(struct placement *p)

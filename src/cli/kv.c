@@ -82,6 +82,12 @@ static bool bare_item(struct kv *kv, char *word, const struct kv_rules *rules, s
     if (*word == '\0') {
         return error_set(err, "%s: an item of the list is empty; take out the extra comma", kv->option);
     }
+    const char *key = kv->count > 0 ? kv->item[kv->count - 1].key : "";
+    static const char *const takes_list[] = {"cpus", "host-nodes", NULL};
+    if (in_list(key, takes_list) && strcmp(kv->option, "-smp") != 0 && word[strspn(word, "^0123456789-")] == '\0') {
+        return error_set(err, "%s: '%.100s' has no key: a comma ends a value; write %s=%.100s", kv->option, word, key,
+                         word);
+    }
     return error_set(err, "%s: '%.100s' has no value; write %.100s=VALUE", kv->option, word, word);
 }
 

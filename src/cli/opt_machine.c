@@ -242,6 +242,10 @@ bool finish_machine(struct parse *p, struct error *err)
     if (c->icount) {
         c->thread = ACCEL_THREAD_SINGLE;
     }
+    if (c->start_paused && !c->place_control[0] && c->ranks <= 1) {
+        return error_set(err, "-S: there is nobody to start the harts later; say --control FILE too, and then weft "
+                              "placement FILE cont");
+    }
     if ((c->initrd[0] || c->append[0]) && !c->kernel[0]) {
         return error_set(err, "-%s %.100s: that goes to a kernel and there is none; add -kernel FILE",
                          c->initrd[0] ? "initrd" : "append", c->initrd[0] ? c->initrd : c->append);

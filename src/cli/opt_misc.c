@@ -83,9 +83,9 @@ bool opt_none(struct parse *p, const char *value, struct error *err)
 {
     return strcmp(value, "none") == 0 ||
            error_set(err,
-                     "'%.64s': weft has no display, monitor, network or further port yet, so only 'none' can be said "
+                     "-%s %.64s: weft has no display, monitor, network or further port yet, so only 'none' can be said "
                      "there; say none or leave the option out",
-                     value);
+                     p->option, value);
 }
 
 bool opt_rtc(struct parse *p, const char *value, struct error *err)

@@ -40,8 +40,8 @@ const struct option options[] = {
     {"dtb", NULL, "FILE", "a device tree of your own", NULL, FIELD(dtb), .check = FILE_READ},
     {"bios", NULL, "builtin|FILE|none", "SBI in weft itself (the default), or firmware in M mode", opt_bios},
 
-    {"serial", NULL, "stdio|file:FILE|unix:FILE[,server=on]|pty|null|chardev:ID", "the serial port (default stdio)",
-     opt_serial, .section = "Devices"},
+    {"serial", NULL, "stdio|file:FILE|unix:FILE[,server=on]|pty|null|chardev:ID",
+     "the serial port (default stdio: Ctrl-A x ends the guest)", opt_serial, .section = "Devices"},
     {"chardev", NULL, "stdio|file|socket|pty|null,id=ID[,path=FILE]", "a back end for -serial or virtconsole",
      opt_chardev},
     {"device", NULL, "NAME[,KEY=VALUE...]", "a virtio device; -device help lists them", opt_device,
@@ -49,7 +49,7 @@ const struct option options[] = {
     {"nographic", NULL, NULL, "accepted: there is no display to leave out", NULL, FIELD(nographic)},
 
     {"no-reboot", NULL, NULL, "end when the guest reboots", NULL, FIELD(no_reboot), .section = "Running"},
-    {"S", NULL, NULL, "do not start the harts", NULL, FIELD(start_paused)},
+    {"S", NULL, NULL, "do not start the harts: weft placement FILE cont does", NULL, FIELD(start_paused)},
     {"pidfile", NULL, "FILE", "holds the process id while the guest runs", NULL, FIELD(pidfile), .check = FILE_WRITE},
     {"d", NULL, "ITEM[,ITEM...]", "what to log; -d help lists the items", opt_log, .list = list_log},
     {"D", NULL, "FILE", "where to log (default: standard error)", NULL, FIELD(log_file), .check = FILE_WRITE},
@@ -175,7 +175,8 @@ void option_help(FILE *out)
     fprintf(
         out,
         "Usage: weft run [options]\n\nRuns a riscv64 guest. Options have QEMU's names and meanings; - and -- are the "
-        "same.\nSIZE is a number with K, M, G or T behind it; LIST is like 0-3,8.\n");
+        "same.\nSIZE is a number with K, M, G or T behind it; LIST is 0-3 or 8, and the key\nis repeated for more: "
+        "cpus=0-3,cpus=8.\n");
     for (const struct option *o = options; o->name; o++) {
         if (o->section) {
             fprintf(out, "\n%s:\n", o->section);

@@ -28,7 +28,8 @@ struct parse {
     char rng[8][64];        /* ids of -object rng-* */
     char device_rng[8][64]; /* virtio-rng-device,rng=ID, per device */
     struct shape_numa numa;
-    struct kv kv; /* scratch of the option at hand */
+    const char *option; /* the name of the one at hand */
+    struct kv kv;       /* its scratch */
 };
 
 /* What may be true of the file an option names; checked when everything is read. */

@@ -37,6 +37,7 @@ static bool walk(struct parse *p, enum phase phase, int argc, char **argv, struc
         if (phase != PHASE_BASE && !w.option->all_phases) {
             continue;
         }
+        p->option = w.option->name;
         if (w.option->apply ? !w.option->apply(p, w.value, err) : !store(p->cfg, &w, err)) {
             return false;
         }

@@ -61,14 +61,14 @@ talk_start() {
     log=$work/talk
     rm -f "$work/keys"
     mkfifo "$work/keys"
-    timeout 600 "${ENGINE[@]}" "${MACHINE[@]}" "$@" <"$work/keys" >"$log" 2>&1 &
+    timeout 1200 "${ENGINE[@]}" "${MACHINE[@]}" "$@" <"$work/keys" >"$log" 2>&1 &
     talk_pid=$!
     exec {keys}>"$work/keys"
 }
 # talk_wait PATTERN [SECONDS]: until a line of the console matches.
 talk_wait() {
     local i
-    for ((i = 0; i < ${2:-120} * 5; i++)); do
+    for ((i = 0; i < ${2:-300} * 5; i++)); do
         ! grep -aqE "$1" "$log" || return 0
         kill -0 "$talk_pid" 2>/dev/null || break
         sleep 0.2

@@ -22,11 +22,11 @@ run() {
     i=0
     # Every hart has been round its own node's memory once.
     while ! { grep -q 0 console && grep -q 1 console && grep -q 2 console && grep -q 3 console; } 2>/dev/null; do
-        kill -0 $pid 2>/dev/null && [ $i -lt 1200 ] || break
+        kill -0 $pid 2>/dev/null && [ $i -lt 4000 ] || break
         i=$((i + 1))
         sleep 0.1
     done
-    kill -0 $pid 2>/dev/null && [ $i -lt 1200 ]
+    kill -0 $pid 2>/dev/null && [ $i -lt 4000 ]
     verdict $? "$name: the guest works on 4 nodes"
     outside check $pid report >said 2>&1
     code=$?
