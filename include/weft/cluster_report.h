@@ -28,7 +28,7 @@ json_t *cluster_report_total(json_t *ranks);
 void cluster_print_coherence(const json_t *ranks, const json_t *total, FILE *to);
 void cluster_print_locks(const json_t *ranks, FILE *to);
 void cluster_print_ranks(const json_t *ranks, FILE *to);
-/* The few lines of the closing report. */
+/* The closing report's part: at most 66 columns, for two reports side by side. */
 void cluster_print_summary(const json_t *ranks, const json_t *total, FILE *to);
 
 #endif

@@ -203,7 +203,7 @@ static int hotter(const void *a, const void *b)
     return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : 0;
 }
 
-static void print_hot(const json_t *ranks, unsigned most, FILE *to)
+static void print_hot(const json_t *ranks, unsigned most, int width, FILE *to)
 {
     size_t i, k, n = 0;
     json_t *rank, *page;
@@ -226,8 +226,8 @@ static void print_hot(const json_t *ranks, unsigned most, FILE *to)
         if (h == 0) {
             fprintf(to, "\n%-14s %5s %7s %7s  %s\n", "hot page", "home", "moved", "served", "holds");
         }
-        fprintf(to, "0x%-12" PRIx64 " %5" PRIu64 " %7s %7s  %.41s\n", number(hot[h].page, "address"), hot[h].home,
-                text_count(number(hot[h].page, "transfers")).s, text_count(number(hot[h].page, "served")).s,
+        fprintf(to, "0x%-12" PRIx64 " %5" PRIu64 " %7s %7s  %.*s\n", number(hot[h].page, "address"), hot[h].home,
+                text_count(number(hot[h].page, "transfers")).s, text_count(number(hot[h].page, "served")).s, width,
                 text_of(hot[h].page, "holds"));
     }
     free(hot);
@@ -239,7 +239,20 @@ void cluster_print_coherence(const json_t *ranks, const json_t *total, FILE *to)
     print_pair_faults(ranks, to);
     print_pair_traffic(ranks, to);
     print_figures(ranks, total, to);
-    print_hot(ranks, MOST_HOT, to);
+    print_hot(ranks, MOST_HOT, 41, to);
+}
+
+static void print_sums(const json_t *o, FILE *to)
+{
+    uint64_t mmio = number(o, "device_accesses");
+    fprintf(to, "\ninvalidations %s, joined requests %s, held back %s\n", text_count(number(o, "invalidations")).s,
+            text_count(number(o, "coalesced")).s, text_count(number(o, "held")).s);
+    fprintf(to, "served at home %s times, %s accesses; ahead %s, of use %s\n", text_count(number(o, "served_terms")).s,
+            text_count(number(o, "accesses_served")).s, text_count(number(o, "prefetch_stored")).s,
+            text_count(number(o, "prefetch_hits")).s);
+    fprintf(to, "interrupts %s, fences %s, device accesses %s (%s us each)\n",
+            text_count(number(o, "interrupts_sent")).s, text_count(number(o, "remote_fences")).s, text_count(mmio).s,
+            mmio ? text_us(number(o, "device_access_ns") / mmio).s : "-");
 }
 
 void cluster_print_summary(const json_t *ranks, const json_t *total, FILE *to)
@@ -257,8 +270,8 @@ void cluster_print_summary(const json_t *ranks, const json_t *total, FILE *to)
                 (double)number(h, "sum_ns") / 1e9);
     }
     print_pair_traffic(ranks, to);
-    print_figures(ranks, total, to);
-    print_hot(ranks, MOST_HOT / 2, to);
+    print_sums(total, to);
+    print_hot(ranks, MOST_HOT / 2, 26, to);
 }
 
 /* ---- locks ---- */
