@@ -83,7 +83,7 @@ static void serve_queues(void *opaque)
             v->dev->ops->queue_ready(v->dev, q);
         }
         struct page_dma *dma = v->queue[q].dma;
-        if (dma && (!ready || !page_dma_waiting(dma))) {
+        if (dma && (!ready || (!page_dma_waiting(dma) && !(atomic_load(&v->arrived) >> q & 1)))) {
             page_dma_release(dma); /* its turn may have come when it had nothing to do any more */
         }
     }

@@ -31,6 +31,7 @@ struct virtqueue {
     gpa_t desc, driver, device; /* descriptor table, available ring, used ring */
     uint16_t last_avail, used_idx;
     struct page_dma *dma; /* (c) over ranks: what it holds of guest memory; else NULL */
+    bool missing;         /* over ranks: this attempt to take a buffer found pages that are not here */
     uint32_t reach; /* (c) over ranks: how much of a buffer's readable, and of its writable part the device uses */
 };
 

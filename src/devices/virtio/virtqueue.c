@@ -15,11 +15,15 @@ struct desc {
 
 /* ---- guest memory: on one rank it is all here, over ranks what vq->dma holds ---- */
 
-/* False: it is to come. */
-static bool need(const struct virtqueue *vq, gpa_t gpa, uint64_t len, bool write)
+/* False: it is to come, or has just come. */
+static bool need(struct virtqueue *vq, gpa_t gpa, uint64_t len, bool write)
 {
-    return !vq->dma || !ram_contains(vq->ram, gpa, len) ||
-           page_dma_need(vq->dma, gpa, len, write ? PAGE_WRITE : PAGE_READ);
+    if (!vq->dma || !ram_contains(vq->ram, gpa, len) ||
+        page_dma_need(vq->dma, gpa, len, write ? PAGE_WRITE : PAGE_READ)) {
+        return true;
+    }
+    vq->missing = true;
+    return false;
 }
 
 static bool fetch(const struct virtqueue *vq, gpa_t gpa, void *buf, uint64_t len)
@@ -39,10 +43,10 @@ static void let_go(const struct virtqueue *vq)
     }
 }
 
-/* Why an attempt failed: what is not here yet, or what is not sound. */
+/* Why an attempt failed: what was not here, and has queue_ready called again, or what is not sound. */
 static int failed(struct virtqueue *vq)
 {
-    if (vq->dma && page_dma_waiting(vq->dma)) {
+    if (vq->missing) {
         return 0;
     }
     let_go(vq);
@@ -51,7 +55,7 @@ static int failed(struct virtqueue *vq)
 }
 
 /* The parts of a buffer that the device will use, and the used ring. */
-static bool need_buffer(const struct virtqueue *vq, const struct vq_element *e)
+static bool need_buffer(struct virtqueue *vq, const struct vq_element *e)
 {
     uint64_t left[2] = {vq->reach, vq->reach};
     bool here = need(vq, vq->device, 4 + 8ull * vq->num, true);
@@ -118,6 +122,7 @@ int vq_pop(struct virtqueue *vq, struct vq_element *e)
     if (!vq->ready || vq->broken) {
         return 0;
     }
+    vq->missing = false;
     if (!need(vq, vq->driver, 6 + 2ull * vq->num, false) || !fetch(vq, vq->driver + 2, &idx, sizeof(idx))) {
         return failed(vq);
     }
