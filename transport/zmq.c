@@ -65,16 +65,16 @@ static void *zmq_socket_new(struct zmq_transport *z, int type)
     assert(s);
     int linger = 500, unlimited = 0;
     /* Silence is judged by the beats of whoever uses the transport, who knows when it was held up itself. libzmq does
-     * not: when a whole host was paused it looks at its timers before it reads what has come. So it waits much longer.
-     */
-    int silence = z->config.silence_ms * PATIENCE, interval = silence / 64 > 0 ? silence / 64 : 1;
+     * not: when a whole host was paused it looks at its timers before it reads what has come. So it waits much longer,
+     * and never asks the peer to watch its time to live, of which libzmq 4.3 keeps 16 bits of milliseconds. */
+    int silence = z->config.silence_ms * PATIENCE, interval = silence / 64 > 0 ? silence / 64 : 1, watched = 0;
     zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof(linger));
     /* What may be under way is bounded by the protocol (requests per rank), not by the queue. */
     zmq_setsockopt(s, ZMQ_SNDHWM, &unlimited, sizeof(unlimited));
     zmq_setsockopt(s, ZMQ_RCVHWM, &unlimited, sizeof(unlimited));
     zmq_setsockopt(s, ZMQ_HEARTBEAT_IVL, &interval, sizeof(interval));
     zmq_setsockopt(s, ZMQ_HEARTBEAT_TIMEOUT, &silence, sizeof(silence));
-    zmq_setsockopt(s, ZMQ_HEARTBEAT_TTL, &silence, sizeof(silence));
+    zmq_setsockopt(s, ZMQ_HEARTBEAT_TTL, &watched, sizeof(watched));
     int64_t limit = TRANSPORT_MESSAGE_MAX;
     zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &limit, sizeof(limit));
     int handshake = HANDSHAKE_MS;
