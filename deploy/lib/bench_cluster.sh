@@ -47,7 +47,7 @@ rtt_aim() {
     'read fault, page at its home') echo 'page 2.0' ;;
     'upgrade without bytes') echo 'small 1.5' ;;
     'read fault, page at a third rank') echo 'page 3.0' ;;
-    'lock, token at another rank') echo 'small 1.5' ;;
+    'lock, token at its master' | 'lock, token at a third rank') echo 'small 1.5' ;;
     'lock and unlock, token here') echo 'us 0.1' ;;
     'sequential read'*) echo 'page -' ;;
     raw*) ;;

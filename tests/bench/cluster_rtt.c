@@ -274,37 +274,41 @@ static void bench_pages(void)
 
 /* ---- locks ---- */
 
-static void bench_locks(void)
+/* A lock of this master; each rank finds the same one. */
+static int lock_of(unsigned master)
+{
+    char name[MSG_LOCK_NAME];
+    for (unsigned i = 0;; i++) {
+        snprintf(name, sizeof(name), "bench%u", i);
+        int lock = cluster_lock_open(cluster, name);
+        struct lock_view v;
+        for (unsigned k = 0; cluster_lock_view(cluster, k, &v); k++) {
+            if ((int)k == lock && v.master == master) {
+                return lock;
+            }
+        }
+    }
+}
+
+static void lock_repeatedly(int lock)
+{
+    enum { REPEAT = 1000 };
+    struct lock_fence fence;
+    for (unsigned i = 0; i < 100; i++) {
+        double start = now_us();
+        for (unsigned k = 0; k < REPEAT; k++) {
+            cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
+            cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
+        }
+        sample[i] = (now_us() - start) / REPEAT;
+    }
+    report("lock and unlock, token here", 100, 0);
+}
+
+/* Rank 1 and another take turns, so that each finds the token at the other. */
+static void take_turns(int lock, unsigned other, const char *name)
 {
     struct lock_fence fence;
-    char name[MSG_LOCK_NAME];
-    int lock = -1;
-    /* A lock whose master is rank 0, so that a hand-off between 1 and 2 is the long way. */
-    for (unsigned i = 0; lock < 0; i++) {
-        struct lock_view v;
-        snprintf(name, sizeof(name), "bench%u", i);
-        int candidate = cluster_lock_open(cluster, name);
-        for (unsigned k = 0; cluster_lock_view(cluster, k, &v); k++) {
-            lock = (int)k == candidate && v.master == 0 ? candidate : lock;
-        }
-    }
-    if (members.self == 1) {
-        cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
-        cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
-        enum { REPEAT = 1000 };
-        for (unsigned i = 0; i < 100; i++) {
-            double start = now_us();
-            for (unsigned k = 0; k < REPEAT; k++) {
-                cluster_lock(cluster, lock, LOCK_EXCLUSIVE, &fence);
-                cluster_unlock(cluster, lock, LOCK_EXCLUSIVE);
-            }
-            sample[i] = (now_us() - start) / REPEAT;
-        }
-        report("lock and unlock, token here", 100, 0);
-    }
-    membership_barrier(&members);
-    /* Rank 1 and the last rank take turns, so that each finds the token at the other. */
-    unsigned other = members.ranks > 2 ? 2 : 0;
     if (members.self == 1 || members.self == other) {
         for (unsigned i = 0; i < count; i++) {
             if (i || members.self == other) {
@@ -318,9 +322,23 @@ static void bench_locks(void)
         }
     }
     if (members.self == 1) {
-        report("lock, token at another rank", count, base_small);
+        sem_wait(&turn); /* the other's last */
+        report(name, count, base_small);
     }
     membership_barrier(&members);
+}
+
+static void bench_locks(void)
+{
+    int lock = lock_of(0);
+    if (members.self == 1) {
+        lock_repeatedly(lock);
+    }
+    membership_barrier(&members);
+    take_turns(lock, 0, "lock, token at its master");
+    if (members.ranks > 2) {
+        take_turns(lock, 2, "lock, token at a third rank");
+    }
 }
 
 /* ---- posts ---- */
