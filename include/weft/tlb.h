@@ -35,6 +35,7 @@ enum {
     JC_LIST = 2048,
     CODE_SEEN = 1024,
     WRITE_FILTER = 4096,
+    TLB_CTX_ALIGN = 1 << 16, /* of a context's address: generated code relies on its low bits */
 };
 
 #define TLB_TAG_NONE(i) ((uint64_t)((i) ^ 1) << GUEST_PAGE_BITS)

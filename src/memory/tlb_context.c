@@ -65,8 +65,16 @@ void ctx_judge(struct cpu *cpu, struct tlb_ctx *ctx, const void *arg)
 struct tlb_ctx *ctx_create(struct cpu *cpu, enum tlb_ctx_kind kind, uint8_t priv)
 {
     pthread_once(&empty.once, empty_make);
-    struct tlb_ctx *ctx = mmap(NULL, ctx_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE, empty.fd, 0);
-    assert(ctx != MAP_FAILED);
+    size_t bytes = ctx_bytes(), room = bytes + TLB_CTX_ALIGN;
+    uint8_t *map = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert(map != MAP_FAILED);
+    uint8_t *at = map + (-(uintptr_t)map & (TLB_CTX_ALIGN - 1));
+    struct tlb_ctx *ctx = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, empty.fd, 0);
+    assert(ctx == (void *)at);
+    if (at > map) {
+        munmap(map, (size_t)(at - map));
+    }
+    munmap(at + bytes, (size_t)(map + room - (at + bytes)));
     ctx->kind = kind;
     ctx->priv = priv;
     ctx->sum = kind == CTX_SUM;

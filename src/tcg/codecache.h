@@ -25,7 +25,8 @@ enum {
     CODE_TRIM_EVERY = 1 << 20, /* bytes of new code after which the writable alias is dropped from the page table */
     CODE_UNIT_ROOM = 40 << 10, /* a unit is not begun with less room than this left in the chunk */
     CODE_REGIONS = 8,
-    SLOT_CHUNKS = 32, /* 64 offsets of 2 bytes each */
+    CODE_PLAIN = 1 << 12, /* in an offset: the block's plain translation (tr_group.c) */
+    SLOT_CHUNKS = 64,     /* 64 offsets of 2 bytes each; the upper half for plain ones */
     FETCH_CACHE_SIZE = 1024,
 };
 

@@ -151,8 +151,8 @@ static struct code_page *find_page(struct cpu *cpu, enum found *found)
     }
 }
 
-/* Finds the code for cpu->pc, translating it if need be; sets pc_page. */
-static enum found find_code(struct cpu *cpu, void **code, struct code_page **page)
+/* Finds the code for cpu->pc (`plain`: CODE_PLAIN or 0), translating it if need be; sets pc_page. */
+static enum found find_code(struct cpu *cpu, unsigned plain, void **code, struct code_page **page)
 {
     struct codecache *cc = codecache_of(cpu->machine);
     struct tcg_cpu *t = cpu->tcg;
@@ -165,7 +165,7 @@ static enum found find_code(struct cpu *cpu, void **code, struct code_page **pag
         if (!p) {
             return found;
         }
-        unsigned off = cpu->pc & ~GUEST_PAGE_MASK;
+        unsigned off = (unsigned)(cpu->pc & ~GUEST_PAGE_MASK) | plain;
         uint32_t at = code_page_find(p, off);
         if (!at) {
             if (!codecache_room(cc, t)) {
@@ -186,11 +186,19 @@ static enum found find_code(struct cpu *cpu, void **code, struct code_page **pag
         *code = cc->rx + at;
         *page = p;
         cpu->pc_page = cpu->pc & GUEST_PAGE_MASK;
-        if (!log_on(TRACING)) {
+        if (!log_on(TRACING) && !plain) {
             tlb_jc_fill(cpu->ctx, cpu->pc, *code);
         }
         return FOUND_CODE;
     }
+}
+
+/* CODE_PLAIN if the site wants the plain translation. */
+static unsigned link_plain(const struct link_site *site_rx)
+{
+    struct link_site s;
+    memcpy(&s, site_rx, sizeof(s));
+    return s.id & LINK_PLAIN ? CODE_PLAIN : 0;
 }
 
 /* Patches the jump that led here so that it goes to `code` by itself. */
@@ -204,7 +212,7 @@ static void link_jump(struct cpu *cpu, const struct link_site *site_rx, const vo
     uint8_t *patch = site + s.patch;
     int32_t disp = (int32_t)(target - (patch + 4));
     if (!s.guard) {
-        if (s.id == to->id) {
+        if ((s.id & ~LINK_PLAIN) == to->id) {
             __atomic_store_n((int32_t *)patch, disp, __ATOMIC_RELEASE);
         }
         return;
@@ -250,7 +258,7 @@ static enum tcg_exit run_code(struct cpu *cpu)
     for (;;) {
         if (!code || site) {
             uint64_t evictions = cc->evictions;
-            enum found f = find_code(cpu, &code, &page);
+            enum found f = find_code(cpu, site ? link_plain(site) : 0, &code, &page);
             if (f != FOUND_CODE) {
                 if (f == FOUND_INTERP) {
                     return TCG_EXIT_INTERP;

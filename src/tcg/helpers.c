@@ -1,5 +1,6 @@
 #include "tcg/helpers.h"
 
+#include "memory/tlb_inline.h"
 #include "tcg/interp.h"
 
 void tcg_leave(struct cpu *cpu, enum tcg_exit reason)
@@ -67,6 +68,39 @@ STORE_FULL(8, 1)
 STORE_FULL(16, 2)
 STORE_FULL(32, 4)
 STORE_FULL(64, 8)
+
+uint64_t tcg_group_read(struct cpu *cpu, gva_t va, uint32_t info, uint64_t arg)
+{
+    (void)arg;
+    struct translation tr;
+    if (cpu->ram->users) {
+        return 0; /* over ranks a page need not come here for a single access */
+    }
+    at_site(cpu, info);
+    if (!tlb_translate(cpu, va, ACCESS_LOAD, &tr)) {
+        memory_fault(cpu);
+    }
+    cpu->budget -= INFO_LEFT(info);
+    return (uint64_t)(uintptr_t)tlb_probe_read(cpu->ctx, va, 1);
+}
+
+uint64_t tcg_group_write(struct cpu *cpu, gva_t va, uint32_t info, uint64_t arg)
+{
+    struct translation tr;
+    if (cpu->ram->users) {
+        return 0;
+    }
+    at_site(cpu, info);
+    if (!tlb_translate(cpu, va, ACCESS_STORE, &tr)) {
+        if (GROUP_STORES_FIRST(arg)) {
+            memory_fault(cpu);
+        }
+        cpu->budget -= INFO_LEFT(info);
+        return 0;
+    }
+    cpu->budget -= INFO_LEFT(info);
+    return (uint64_t)(uintptr_t)tlb_probe_write(cpu->ctx, va, 1);
+}
 
 void tcg_interp_insn(struct cpu *cpu, const struct insn *in, uint32_t info)
 {

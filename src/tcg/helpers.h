@@ -34,6 +34,13 @@ void tcg_store_16(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 void tcg_store_32(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 void tcg_store_64(struct cpu *cpu, gva_t va, uint32_t info, uint64_t value);
 
+/* The host address of va, where the first level admits the range round it (GROUP_ARG), or 0: it is to be accessed one
+ * by one. May take the first access's fault. */
+struct value_ok tcg_group_fast_read(struct cpu *cpu, gva_t va, uint64_t arg);
+struct value_ok tcg_group_fast_write(struct cpu *cpu, gva_t va, uint64_t arg);
+uint64_t tcg_group_read(struct cpu *cpu, gva_t va, uint32_t info, uint64_t arg);
+uint64_t tcg_group_write(struct cpu *cpu, gva_t va, uint32_t info, uint64_t arg);
+
 /* What a light call answers; anything above is the code to go on with. */
 enum { LIGHT_DONE, LIGHT_FULL, LIGHT_EXIT };
 void *tcg_light_insn(struct cpu *cpu, const struct insn *in, uint32_t info);

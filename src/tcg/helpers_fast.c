@@ -42,6 +42,29 @@ STORE_FAST(16, uint16_t)
 STORE_FAST(32, uint32_t)
 STORE_FAST(64, uint64_t)
 
+static bool group_fits(gva_t va, uint64_t arg)
+{
+    return ((va - GROUP_BEFORE(arg)) & ~GUEST_PAGE_MASK) <= GUEST_PAGE_SIZE - GROUP_SPAN_OF(arg);
+}
+
+struct value_ok tcg_group_fast_read(struct cpu *cpu, gva_t va, uint64_t arg)
+{
+    if (!group_fits(va, arg)) {
+        return (struct value_ok){0, 1};
+    }
+    uint64_t p = (uint64_t)(uintptr_t)tlb_refill_read(cpu, va);
+    return (struct value_ok){p, p != 0};
+}
+
+struct value_ok tcg_group_fast_write(struct cpu *cpu, gva_t va, uint64_t arg)
+{
+    if (!group_fits(va, arg)) {
+        return (struct value_ok){0, 1};
+    }
+    uint64_t p = (uint64_t)(uintptr_t)tlb_refill_write(cpu, va);
+    return (struct value_ok){p, p != 0};
+}
+
 void *tcg_lookup_fast(struct cpu *cpu, gva_t va)
 {
     struct tcg_cpu *t = cpu->tcg;

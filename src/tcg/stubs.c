@@ -65,6 +65,12 @@ static void load_state(struct x64 *e)
     }
 }
 
+static void load_context(struct x64 *e)
+{
+    x64_load(e, R15, cpu_field(CPU_DISP(ctx)));
+    x64_lea(e, R15, x64_at(R15, CTX_BIAS));
+}
+
 static void call_c(struct x64 *e, const void *fn)
 {
     x64_imm(e, RAX, (int64_t)(uintptr_t)fn);
@@ -150,7 +156,7 @@ static void enter_and_exit(struct x64 *e, struct codecache *cc, struct stubs *s)
     x64_mov(e, RAX, RSI);
     x64_store(e, cpu_field(CPU_DISP(host_sp)), RSP);
     mxcsr(e, false, CPU_DISP(host_mxcsr));
-    x64_load(e, R15, cpu_field(CPU_DISP(ctx)));
+    load_context(e);
     load_state(e);
     x64_rr(e, false, 0xff, 4, RAX);
 
@@ -221,7 +227,7 @@ static void light_stub(struct x64 *e, struct stubs *s)
     for (unsigned i = COUNT(live_volatile); i-- > 0;) {
         x64_pop(e, live_volatile[i]);
     }
-    x64_load(e, R15, cpu_field(CPU_DISP(ctx)));
+    load_context(e);
     x64_alu_imm(e, true, ALU_CMP, RAX, LIGHT_FULL);
     uint8_t *more = x64_jcc8(e, CC_A);
     uint8_t *full = x64_jcc8(e, CC_E);
@@ -282,6 +288,8 @@ void stubs_create(struct codecache *cc, struct stubs *s)
     for (unsigned k = 0; k < 4; k++) {
         s->store[k] = memory_stub(&e, store_fast[k], store_full[k]);
     }
+    s->group[0] = memory_stub(&e, (const void *)tcg_group_fast_read, (const void *)tcg_group_read);
+    s->group[1] = memory_stub(&e, (const void *)tcg_group_fast_write, (const void *)tcg_group_write);
     s->interp = full_call(&e, (const void *)tcg_interp_insn);
     light_stub(&e, s);
     lookup_stub(&e, s);

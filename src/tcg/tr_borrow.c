@@ -27,7 +27,7 @@ void tr_take_again(struct tr *t, const struct borrow *b)
 
 const struct borrow *tr_borrow_of(const struct tr *t)
 {
-    return &t->borrow[t->num_entries - 1];
+    return &t->borrow[t->bb];
 }
 
 /* Bits of the general registers an instruction reads and writes, by its operand format. */

@@ -82,17 +82,40 @@ static void cold_emit_interp(struct tr *t, struct cold *c)
     e->p += sizeof(c->insn);
 }
 
-static void cold_emit_link(struct tr *t, struct cold *c)
+static void link_call(struct tr *t, int32_t off, const uint8_t *patch, const uint8_t *guard, uint32_t id)
 {
     struct x64 *e = &t->e;
-    x64_imm_keep_flags(e, RDX, (uint32_t)c->imm);
+    x64_imm_keep_flags(e, RDX, (uint32_t)off);
     x64_call_to(e, t->stubs->link);
-    struct link_site site = {.id = t->page->id};
-    uint8_t *patch = c->from[1] ? c->from[1] : c->from[0];
-    site.patch = (int32_t)(patch - e->p);
-    site.guard = c->guard ? (int32_t)(c->guard - e->p) : 0;
+    struct link_site site = {.patch = (int32_t)(patch - e->p), .guard = guard ? (int32_t)(guard - e->p) : 0, .id = id};
     memcpy(e->p, &site, sizeof(site));
     e->p += sizeof(site);
+}
+
+/* rax = address of the first access -> rdx = host address of the group's base, or on in the plain translation, which
+ * counts the instructions from there on itself. */
+static void cold_emit_group(struct tr *t, struct cold *c)
+{
+    struct x64 *e = &t->e;
+    const struct borrow *b = &t->borrow[c->bb];
+    if (c->ea_reg != RAX || c->imm) {
+        x64_lea(e, RAX, x64_at(c->ea_reg, c->imm));
+    }
+    tr_give_back(t, b);
+    x64_imm_keep_flags(e, RCX, (uint32_t)c->reload);
+    x64_imm_keep_flags(e, RDX, c->info);
+    x64_call_to(e, t->stubs->group[c->mem]);
+    x64_lea(e, RDX, x64_at(RAX, -c->imm));
+    x64_test(e, true, RAX, RAX);
+    uint8_t *none = x64_jcc8(e, CC_E);
+    tr_take_again(t, b);
+    x64_jmp_to(e, c->back);
+    x64_here8(e, none);
+    x64_alu_imm(e, true, ALU_ADD, R14, (int32_t)INFO_LEFT(c->info));
+    tr_align_patch(e, 1);
+    uint8_t *patch = x64_jmp(e);
+    x64_patch(patch, e->p);
+    link_call(t, (int32_t)INFO_OFF(c->info), patch, NULL, t->page->id | LINK_PLAIN);
 }
 
 void tr_cold_emit(struct tr *t, struct cold *c)
@@ -106,6 +129,9 @@ void tr_cold_emit(struct tr *t, struct cold *c)
     case COLD_LOAD:
     case COLD_STORE:
         cold_emit_memory(t, c);
+        break;
+    case COLD_GROUP:
+        cold_emit_group(t, c);
         break;
     case COLD_INTERP:
     case COLD_LIGHT:
@@ -122,7 +148,7 @@ void tr_cold_emit(struct tr *t, struct cold *c)
         x64_jmp_to(&t->e, t->stubs->budget);
         break;
     case COLD_LINK:
-        cold_emit_link(t, c);
+        link_call(t, c->imm, c->from[1] ? c->from[1] : c->from[0], c->guard, t->page->id);
         break;
     }
 }

@@ -12,7 +12,7 @@ struct cold *tr_cold(struct tr *t, enum cold_kind kind)
     struct cold *c = &t->cold[t->num_cold++];
     memset(c, 0, offsetof(struct cold, insn));
     c->kind = (uint8_t)kind;
-    c->bb = (uint8_t)(t->num_entries - 1);
+    c->bb = t->bb;
     c->info = INFO(t->off, t->index);
     return c;
 }

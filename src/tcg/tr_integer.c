@@ -160,18 +160,10 @@ static void alu_word(struct tr *t, enum x64_alu op, bool imm)
     tr_put_near(t, in->rd, d);
 }
 
-/* slli rd, rs, a; srli rd, rd, b with a >= 32: the low 64 - a bits of rs, zero-extended, at bit a - b. */
-static bool zero_extend(struct tr *t)
+/* d = the low 64 - a (32 or 16) bits of s, at bit `up`. */
+static void extend_at(struct x64 *e, int d, int s, unsigned a, unsigned up)
 {
-    const struct insn *in = &t->in, *n = tr_peek(t);
-    struct x64 *e = &t->e;
-    if (!n || n->op != OP_SRLI || n->rd != in->rd || n->rs1 != in->rd || n->imm > in->imm ||
-        (in->imm != 32 && in->imm != 48)) {
-        return false;
-    }
-    int s = tr_src(t, in->rs1, RAX), d = tr_dst(t, in->rd, RAX);
-    unsigned up = (unsigned)(in->imm - n->imm);
-    if (in->imm == 32) {
+    if (a == 32) {
         x64_mov32(e, d, s);
     } else {
         x64_rr(e, false, 0x0fb7, d, s);
@@ -179,7 +171,31 @@ static bool zero_extend(struct tr *t)
     if (up) {
         x64_shift_imm(e, true, SH_SHL, d, up);
     }
-    tr_put_near(t, in->rd, d);
+}
+
+/* slli r1, rs, a; srli r2, r1, b with a = 32 or 48 and b <= a: r2 gets the low 64 - a bits of rs at bit a - b. It does
+ * not wait for r1, which needs no computing when it is r2. */
+static bool zero_extend(struct tr *t)
+{
+    const struct insn *in = &t->in, *n = tr_peek(t);
+    struct x64 *e = &t->e;
+    if (!n || n->op != OP_SRLI || n->rs1 != in->rd || n->imm > in->imm || (in->imm != 32 && in->imm != 48)) {
+        return false;
+    }
+    unsigned a = (unsigned)in->imm, up = a - (unsigned)n->imm, r1 = in->rd, r2 = n->rd, rs = in->rs1;
+    if (r1 != r2 && (r2 == 0 || rs == 0 || t->reg[r1] < 0 || t->reg[r2] < 0 || t->reg[rs] < 0)) {
+        return false;
+    }
+    int s = tr_src(t, rs, RAX), d = tr_dst(t, r2, RAX);
+    if (r1 != r2 && r1 != rs) {
+        x64_mov(e, t->reg[r1], s);
+        x64_shift_imm(e, true, SH_SHL, t->reg[r1], a);
+    }
+    extend_at(e, d, s, a, up);
+    if (r1 == rs && r1 != r2) {
+        x64_shift_imm(e, true, SH_SHL, s, a);
+    }
+    tr_put_near(t, r2, d);
     tr_take(t);
     return true;
 }

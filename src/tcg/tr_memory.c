@@ -12,22 +12,20 @@ struct x64_mem tr_probe(struct tr *t, struct cold *c, unsigned base, int32_t imm
         x64_lea(e, RDX, x64_at(b, imm));
         ea = RDX;
     }
-    _Static_assert(TLB_BITS + GUEST_PAGE_BITS <= 32 && GUEST_PAGE_BITS == 12, "index below");
-    x64_rorx(e, false, RCX, ea, GUEST_PAGE_BITS - 3);
-    x64_alu_imm(e, false, ALU_AND, RCX, (TLB_SIZE - 1) << 3);
+    x64_bextr(e, RCX, ea, R15);
     if (!imm) {
         x64_mov(e, RDX, b);
     }
-    x64_alu_rm(e, true, ALU_SUB, RDX, x64_idx(R15, RCX, store ? CTX_WTAG : CTX_RTAG));
+    x64_alu_rm(e, true, ALU_SUB, RDX, x64_idx8(R15, RCX, store ? CTX_WTAG : CTX_RTAG));
     x64_alu_imm(e, true, ALU_CMP, RDX, (int32_t)(GUEST_PAGE_SIZE - size));
     c->from[0] = x64_jcc(e, CC_A);
     c->ea_reg = (uint8_t)b;
     c->imm = imm;
     if (b == RAX) {
-        x64_alu_rm(e, true, ALU_ADD, RAX, x64_idx(R15, RCX, CTX_ADDEND));
+        x64_alu_rm(e, true, ALU_ADD, RAX, x64_idx8(R15, RCX, CTX_ADDEND));
         return x64_at(RAX, imm);
     }
-    x64_load(e, RAX, x64_idx(R15, RCX, CTX_ADDEND));
+    x64_load(e, RAX, x64_idx8(R15, RCX, CTX_ADDEND));
     return x64_idx(RAX, b, imm);
 }
 
@@ -35,9 +33,9 @@ static void load(struct tr *t, enum mem_kind kind)
 {
     struct x64 *e = &t->e;
     const struct insn *in = &t->in;
-    struct cold *c = tr_cold(t, COLD_LOAD);
+    struct x64_mem m;
+    struct cold *c = tr_access(t, COLD_LOAD, kind_size[kind], &m);
     c->mem = (uint8_t)kind;
-    struct x64_mem m = tr_probe(t, c, in->rs1, in->imm, kind_size[kind], false);
     int d = tr_dst(t, in->rd, RAX);
     switch (kind) {
     case MEM_U8:
@@ -72,9 +70,9 @@ static void store(struct tr *t, unsigned log2size)
 {
     struct x64 *e = &t->e;
     const struct insn *in = &t->in;
-    struct cold *c = tr_cold(t, COLD_STORE);
+    struct x64_mem m;
+    struct cold *c = tr_access(t, COLD_STORE, 1u << log2size, &m);
     c->mem = (uint8_t)log2size;
-    struct x64_mem m = tr_probe(t, c, in->rs1, in->imm, 1u << log2size, true);
     int v = tr_src(t, in->rs2, RCX);
     switch (log2size) {
     case 0:
@@ -111,9 +109,9 @@ static void fp_load(struct tr *t, bool is_double)
     struct x64 *e = &t->e;
     const struct insn *in = &t->in;
     tr_fp_check(t);
-    struct cold *c = tr_cold(t, COLD_LOAD);
+    struct x64_mem m;
+    struct cold *c = tr_access(t, COLD_LOAD, is_double ? 8 : 4, &m);
     c->mem = is_double ? MEM_64 : MEM_U32;
-    struct x64_mem m = tr_probe(t, c, in->rs1, in->imm, is_double ? 8 : 4, false);
     int d = host_xmm[in->rd];
     if (is_double) {
         if (d >= 0) {
@@ -150,9 +148,9 @@ static void fp_store(struct tr *t, bool is_double)
     struct x64 *e = &t->e;
     const struct insn *in = &t->in;
     tr_fp_check(t);
-    struct cold *c = tr_cold(t, COLD_STORE);
+    struct x64_mem m;
+    struct cold *c = tr_access(t, COLD_STORE, is_double ? 8 : 4, &m);
     c->mem = is_double ? 3 : 2;
-    struct x64_mem m = tr_probe(t, c, in->rs1, in->imm, is_double ? 8 : 4, true);
     int v = host_xmm[in->rs2];
     if (v >= 0) {
         x64_vex_m(e, is_double ? 3 : 2, 1, false, 0x11, v, 0, m); /* vmovsd / vmovss */

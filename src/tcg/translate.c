@@ -2,6 +2,7 @@
 #include "tcg/translate.h"
 
 #include "weft/log.h"
+#include "weft/machine.h"
 
 static struct x64_mem cpu_mem(int32_t disp)
 {
@@ -71,12 +72,13 @@ static void block_begin(struct tr *t, unsigned max)
     t->boxed = 0;
     t->flags_at = t->rax_at = NULL;
     t->bb_cold = t->num_cold;
-    t->bb_off = t->off;
-    struct borrow *b = &t->borrow[t->num_entries];
+    t->bb_off = t->plain ? GUEST_PAGE_SIZE : t->off; /* a jump back to where a plain block starts has groups again */
+    t->bb = (uint8_t)t->num_entries;
+    struct borrow *b = &t->borrow[t->bb];
     tr_choose_borrow(t, b);
     t->entry[t->num_entries].off = (uint16_t)t->off;
     t->entry[t->num_entries++].code = t->e.p;
-    t->entry_index[t->off >> 1] = (uint8_t)t->num_entries;
+    t->entry_index[t->off >> 1] = t->plain ? 0 : (uint8_t)t->num_entries;
     for (unsigned i = 0; i < b->n; i++) {
         x64_store(&t->e, cpu_mem(X_DISP(b->pinned[i])), b->host[i]);
     }
@@ -180,7 +182,7 @@ static unsigned translate_run(struct tr *t)
     while (translate_block(t, TR_MAX_INSNS - insns)) {
         insns += t->index;
         bool crosses = t->off + 4 > GUEST_PAGE_SIZE; /* maybe: leave it to a unit of its own */
-        if (insns >= TR_MAX_INSNS || crosses || known_code(t, t->off)) {
+        if (t->plain || insns >= TR_MAX_INSNS || crosses || known_code(t, t->off)) {
             tr_goto(t, t->off);
             return insns;
         }
@@ -190,13 +192,18 @@ static unsigned translate_run(struct tr *t)
 
 void translate_unit(struct tr *t, struct code_page *page, unsigned off)
 {
+    unsigned plain = off & CODE_PLAIN;
+    off -= plain;
     struct tcg_cpu *tc = t->cpu->tcg;
     t->e.p = tc->chunk;
     t->page = page;
     t->bytes = ram_ptr(t->cpu->ram, page->gpa);
     t->off = off;
+    t->plain = plain != 0;
+    t->groups = !plain && t->cpu->machine->cfg->access_matrix != ACCESS_MATRIX_EXACT; /* no probe hits there */
     t->end = false;
     t->num_cold = t->num_entries = t->num_direct = 0;
+    t->group_open = false;
     unsigned insns = translate_run(t);
     resolve_direct(t);
     for (unsigned i = 0; i < t->num_cold; i++) {
@@ -211,7 +218,7 @@ void translate_unit(struct tr *t, struct code_page *page, unsigned off)
     }
     page->regions |= 1u << tc->chunk_region;
     for (unsigned i = 0; i < t->num_entries; i++) {
-        code_page_publish(page, t->entry[i].off, (uint32_t)(t->entry[i].code - t->cc->rw));
+        code_page_publish(page, t->entry[i].off | plain, (uint32_t)(t->entry[i].code - t->cc->rw));
     }
     t->cpu->stats.blocks_translated += t->num_entries;
     t->cpu->stats.insns_translated += insns;

@@ -2,7 +2,7 @@
  * T1: the one-pass translator, riscv64 -> x86-64.
  *
  * Registers inside generated code:
- *     rbp = &cpu->x[16]   r15 = cpu->ctx   r14 = budget   rax rcx rdx xmm0-2 = scratch
+ *     rbp = &cpu->x[16]   r15 = cpu->ctx + CTX_BIAS   r14 = budget   rax rcx rdx xmm0-2 = scratch
  *     the guest registers of HOST_REG / HOST_XMM live in host registers across blocks; all others in memory.
  * Nothing is kept in a register that memory does not describe at an instruction's edge, so every trap is precise: what
  * a faulting call site needs (page offset of the instruction, instructions of its block not yet retired) is an
@@ -36,21 +36,33 @@ enum tcg_exit {
 #define INFO_OFF(info) ((info)&0xfff)
 #define INFO_LEFT(info) ((info) >> 12)
 
+#define LINK_PLAIN 0x80000000u
+
+/* What a group's stub gets besides the first address: bytes of the range, how far in it the first address is, and
+ * whether the first access is a store. */
+#define GROUP_ARG(span, before, store) ((uint32_t)(span) | (uint32_t)(before) << 12 | (uint32_t)(store) << 24)
+#define GROUP_SPAN_OF(arg) ((arg)&0xfff)
+#define GROUP_BEFORE(arg) ((arg) >> 12 & 0xfff)
+#define GROUP_STORES_FIRST(arg) ((arg) >> 24 & 1)
+
 /* Behind the call of the link stub. */
 struct link_site {
     int32_t patch; /* where the displacement to patch lies, relative to this struct */
     int32_t guard; /* where the code_va displacement lies (jumps to another page), or 0 */
-    uint32_t id;   /* of the page the site is in */
+    uint32_t id;   /* of the page the site is in; | LINK_PLAIN: to the plain translation */
 } __attribute__((packed));
 
 #define CPU_DISP(field) ((int32_t)offsetof(struct cpu, field) - 128)
 #define X_DISP(r) ((int32_t)(r)*8 - 128)
 #define F_DISP(r) (CPU_DISP(f) + (int32_t)(r)*8)
-#define CTX_RTAG ((int32_t)offsetof(struct tlb_ctx, rtag))
-#define CTX_WTAG ((int32_t)offsetof(struct tlb_ctx, wtag))
-#define CTX_ADDEND ((int32_t)offsetof(struct tlb_ctx, addend))
-#define CTX_JC ((int32_t)offsetof(struct tlb_ctx, jc))
-#define CTX_CODE_VA ((int32_t)offsetof(struct tlb_ctx, code_va))
+/* r15 - cpu->ctx. Contexts are 64 KiB aligned, so that the low half of r15 is a constant: the bextr control of a TLB
+ * index (from bit GUEST_PAGE_BITS, TLB_BITS long). One register, two uses, and the index is one instruction. */
+#define CTX_BIAS (TLB_BITS << 8 | GUEST_PAGE_BITS)
+#define CTX_RTAG ((int32_t)offsetof(struct tlb_ctx, rtag) - CTX_BIAS)
+#define CTX_WTAG ((int32_t)offsetof(struct tlb_ctx, wtag) - CTX_BIAS)
+#define CTX_ADDEND ((int32_t)offsetof(struct tlb_ctx, addend) - CTX_BIAS)
+#define CTX_JC ((int32_t)offsetof(struct tlb_ctx, jc) - CTX_BIAS)
+#define CTX_CODE_VA ((int32_t)offsetof(struct tlb_ctx, code_va) - CTX_BIAS)
 
 extern const int8_t host_reg[32]; /* guest GPR -> host register, or X64_NOREG */
 extern const int8_t host_xmm[32]; /* guest FPR -> xmm, or X64_NOREG */
@@ -61,15 +73,15 @@ enum mem_kind { MEM_U8, MEM_S8, MEM_U16, MEM_S16, MEM_U32, MEM_S32, MEM_64, MEM_
 struct stubs {
     uint32_t (*enter)(struct cpu *cpu, void *code);
     void (*leave)(struct cpu *cpu, uint32_t reason) __attribute__((noreturn));
-    const uint8_t *exit; /* eax = reason, all state in registers */
-    const uint8_t *load[MEM_KINDS], *store[4];
+    const uint8_t *exit;                                  /* eax = reason, all state in registers */
+    const uint8_t *load[MEM_KINDS], *store[4], *group[2]; /* group: read, write */
     const uint8_t *interp, *light, *interp_exit, *budget, *lookup, *link;
     size_t size; /* bytes of all stubs */
 };
 
 enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320 };
 
-enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, COLD_LINK, COLD_LIGHT };
+enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, COLD_LINK, COLD_LIGHT, COLD_GROUP };
 
 /* Code off the hot path, emitted behind the unit. */
 struct cold {
@@ -79,7 +91,7 @@ struct cold {
     uint8_t *from[2];                 /* displacements that lead here */
     uint8_t *back;                    /* where it goes on, or NULL */
     uint32_t info;
-    int32_t reload;   /* COLD_STORE: where rbp-relative the value lies, when `value` is rcx */
+    int32_t reload;   /* COLD_STORE: where rbp-relative the value lies, when `value` is rcx; COLD_GROUP: GROUP_ARG */
     int32_t imm;      /* of the effective address; target offset of links */
     uint8_t *guard;   /* COLD_LINK: displacement of the code_va compare, or NULL */
     struct insn insn; /* COLD_INTERP, COLD_LIGHT */
@@ -111,6 +123,7 @@ struct tr {
     uint8_t *flags_at; /* while e.p is this, the host flags tell sign and zero of guest register flags_reg */
     uint8_t flags_reg;
     uint8_t *inner;                           /* where a jump back to the own start goes: behind the borrowing */
+    uint8_t bb;                               /* the block: index of borrow */
     unsigned bb_off;                          /* page offset of the block's start */
     uint8_t entry_index[GUEST_PAGE_SIZE / 2]; /* entry + 1 of this unit at a page offset, or 0 */
     unsigned off;                             /* page offset of `in` */
@@ -120,6 +133,11 @@ struct tr {
     bool end;                                 /* `in` ended the unit */
     bool fp_checked;                          /* fp_fast was tested in this block */
     uint32_t boxed;                           /* FPRs known to hold a NaN-boxed single */
+    bool plain;                               /* the unit is a block without groups */
+    bool groups;                              /* accesses may share a probe */
+    bool group_open;                          /* rdx is a group's base */
+    unsigned group_left;                      /* accesses still to come in the open group */
+    struct cold no_cold;                      /* what is said about an access in a group goes here */
     unsigned num_cold, num_entries, num_direct;
     struct cold cold[TR_MAX_COLD];
     struct {
@@ -135,7 +153,8 @@ struct tr {
 void stubs_create(struct codecache *cc, struct stubs *s);
 extern struct stubs tcg_stubs; /* (c) after tcg_create */
 
-/* Translates from page offset `off` on and publishes the blocks. page->lock held, codecache_room done. */
+/* Translates from page offset `off` on and publishes the blocks. With CODE_PLAIN in `off`: one block in which each
+ * access has its own probe. page->lock held, codecache_room done. */
 void translate_unit(struct tr *t, struct code_page *page, unsigned off);
 
 /* ---- between the parts of the translator ---- */
@@ -166,6 +185,9 @@ void tr_goto(struct tr *t, int64_t off);
 /* Emits the TLB probe for guest address x[base] + imm and returns the operand of the access; the cold path `c` gets the
  * address and is jumped to on a miss. Clobbers rax, rcx, rdx. */
 struct x64_mem tr_probe(struct tr *t, struct cold *c, unsigned base, int32_t imm, unsigned size, bool store);
+/* The operand of the load or store `in`: in a group, or by a probe of its own. Returns its cold path (to be filled in;
+ * COLD_LOAD or COLD_STORE). May clobber rax, rcx, rdx; rdx must then stay as it is up to the end of the instruction. */
+struct cold *tr_access(struct tr *t, enum cold_kind kind, unsigned size, struct x64_mem *m);
 /* Leaves the block for the interpreter unless the FPU may be used as it is; once per block. */
 void tr_fp_check(struct tr *t);
 

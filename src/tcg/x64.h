@@ -421,6 +421,12 @@ static inline void x64_shiftx(struct x64 *e, unsigned pp, bool w, int dst, int s
     x64_vex(e, pp, 2, w, 0xf7, dst, count, src);
 }
 
+/* dst = the bits of src that `control` names: bits 7:0 the first, 15:8 how many; the rest of it does not matter. */
+static inline void x64_bextr(struct x64 *e, int dst, int src, int control)
+{
+    x64_vex(e, 0, 2, false, 0xf7, dst, control, src);
+}
+
 /* dst = ~a & b. */
 static inline void x64_andn(struct x64 *e, bool w, int dst, int a, int b)
 {

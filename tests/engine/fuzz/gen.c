@@ -635,6 +635,29 @@ static void group_interrupt(struct stream *s)
     emit(s, rows[OP_CSRRSI].match | 2u << 15 | 0x344u << 20); /* mip.SSIP */
 }
 
+/* As compiled code has them: several accesses off one pointer, with computation between. */
+static void group_frame(struct stream *s)
+{
+    static const uint16_t loads[] = {OP_LB, OP_LH, OP_LW, OP_LD, OP_LBU, OP_LHU, OP_LWU};
+    static const uint16_t stores[] = {OP_SB, OP_SH, OP_SW, OP_SD};
+    static const uint16_t between[] = {OP_ADD, OP_SUB, OP_XOR, OP_ADDW, OP_SLLW, OP_SLTU, OP_MUL, OP_MULW};
+    unsigned p = any_pointer(s), span = chance(s, 70) ? 64 : 600, kind = pick(s, 3);
+    for (unsigned n = 2 + pick(s, 7); n; n--) {
+        int off = (int)pick(s, span) - (int)(span / 2);
+        if (chance(s, 80)) {
+            off &= ~7;
+        }
+        if (kind == 0 || (kind == 2 && chance(s, 50))) {
+            emit(s, chance(s, 85) ? enc_i(loads[pick(s, 7)], any_rd(s), p, off) : enc_i(OP_FLD, any_rs(s), p, off));
+        } else {
+            emit(s, chance(s, 85) ? enc_s(stores[pick(s, 4)], any_rs(s), p, off) : enc_s(OP_FSD, any_rs(s), p, off));
+        }
+        for (unsigned k = pick(s, 3); k; k--) {
+            emit(s, enc_r((enum op)between[pick(s, 8)], any_rd(s), any_rs(s), any_rs(s)));
+        }
+    }
+}
+
 static void group_random(struct stream *s)
 {
     unsigned k = pick(s, 100);
@@ -657,6 +680,8 @@ static void group_random(struct stream *s)
         } else {
             group_constant(s);
         }
+    } else if (k < 53) {
+        group_frame(s);
     } else {
         enum op op = (enum op)(1 + pick(s, OP_COUNT - 1));
         bool rare = rows[op].fmt == FMT_NONE || rows[op].fmt == FMT_SFENCE || rows[op].fmt == FMT_CBO;
