@@ -229,7 +229,9 @@ static void signal_ready(void *opaque, unsigned events)
     struct run *r = opaque;
     struct signalfd_siginfo info;
     if (read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        machine_request_shutdown(&r->m, 128 + (int)info.ssi_signo);
+        /* SIGUSR1 is how mpirun hands on what the launcher was told (src/cli/launch.c). */
+        int told = info.ssi_signo == SIGUSR1 ? SIGTERM : (int)info.ssi_signo;
+        machine_request_shutdown(&r->m, 128 + told);
     }
 }
 
@@ -241,6 +243,7 @@ static void signals_block(struct run *r, sigset_t *set)
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGHUP);
+    sigaddset(set, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, set, &r->old_mask);
 }
 
