@@ -52,13 +52,6 @@ static bool load_file(struct boot_image *img, const char *option, const char *pa
     return !err->set;
 }
 
-bool boot_load_files(struct boot *b, const struct machine_config *cfg, struct error *err)
-{
-    memset(b, 0, sizeof(*b));
-    return load_file(&b->kernel, "-kernel", cfg->kernel, err) && load_file(&b->initrd, "-initrd", cfg->initrd, err) &&
-           (cfg->bios_kind != BIOS_FILE || load_file(&b->bios, "-bios", cfg->bios, err));
-}
-
 void boot_free(struct boot *b)
 {
     struct boot_image *img[] = {&b->kernel, &b->initrd, &b->bios};
@@ -151,6 +144,46 @@ struct linux_image_header {
 };
 #define LINUX_IMAGE_MAGIC2 0x05435352u /* "RSC\x05" */
 
+static bool is_linux_image(const struct boot_image *img)
+{
+    struct linux_image_header h;
+    if (img->size < sizeof(h)) {
+        return false;
+    }
+    memcpy(&h, img->data, sizeof(h));
+    return h.magic2 == LINUX_IMAGE_MAGIC2;
+}
+
+/* What cannot run here is told before anything is allocated. A flat binary has no mark: it may be anything. */
+static bool check_image(const struct boot_image *img, const char *option, const char *path, struct error *err)
+{
+    if (!img->data || is_elf(img) || is_linux_image(img)) {
+        return true;
+    }
+    if (img->size >= 2 && memcmp(img->data, "\x1f\x8b", 2) == 0) {
+        return error_set(err, "%s %s: is compressed; unpack it first (gzip -dc)", option, path);
+    }
+    if (img->size >= 2 && memcmp(img->data, "MZ", 2) == 0) {
+        return error_set(err,
+                         "%s %s: is an EFI program and no riscv64 Linux Image: a compressed kernel, or one of another "
+                         "architecture; name the uncompressed Image",
+                         option, path);
+    }
+    if (strcmp(option, "-kernel") == 0) {
+        log_warn("%s %s: neither an ELF file nor a Linux Image; it is run as the flat binary that it may be", option,
+                 path);
+    }
+    return true;
+}
+
+bool boot_load_files(struct boot *b, const struct machine_config *cfg, struct error *err)
+{
+    memset(b, 0, sizeof(*b));
+    return load_file(&b->kernel, "-kernel", cfg->kernel, err) && load_file(&b->initrd, "-initrd", cfg->initrd, err) &&
+           (cfg->bios_kind != BIOS_FILE || load_file(&b->bios, "-bios", cfg->bios, err)) &&
+           check_image(&b->kernel, "-kernel", cfg->kernel, err) && check_image(&b->bios, "-bios", cfg->bios, err);
+}
+
 static bool place_image(struct machine *m, const struct boot_image *img, gpa_t raw_base, const char *option,
                         const char *path, struct placed *out, struct error *err)
 {
@@ -159,15 +192,10 @@ static bool place_image(struct machine *m, const struct boot_image *img, gpa_t r
     if (is_elf(img)) {
         return place_elf(m, img, option, path, out, err);
     }
-    if (size >= 2 && memcmp(img->data, "\x1f\x8b", 2) == 0) {
-        return error_set(err, "%s %s: is compressed; unpack it first (gzip -dc)", option, path);
-    }
     out->entry = raw_base;
-    if (size >= sizeof(h)) {
+    if (is_linux_image(img)) {
         memcpy(&h, img->data, sizeof(h));
-        if (h.magic2 == LINUX_IMAGE_MAGIC2) {
-            size = h.image_size > size && h.image_size < m->ram.size ? h.image_size : size;
-        }
+        size = h.image_size > size && h.image_size < m->ram.size ? h.image_size : size;
     }
     out->end = out->entry + size;
     if (!ram_contains(&m->ram, out->entry, size)) {
