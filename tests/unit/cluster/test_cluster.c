@@ -58,6 +58,31 @@ END_TEST
         ck_assert_str_eq(why, sentence);                                                                               \
     } while (0)
 
+/* A frame of three messages, the second with a page; then what may be wrong with the first bytes of one. */
+START_TEST(test_message_extent)
+{
+    static uint8_t frame[3 * sizeof(struct message) + MSG_PAGE_SIZE];
+    struct message get = {.header = message_header(MSG_GET, 1, 0)};
+    struct message grant = {.header = message_header(MSG_GRANT, 1, 0)},
+                   done = {.header = message_header(MSG_DONE, 1, 0)};
+    grant.body.page.grant.data = GRANT_PAGE;
+    size_t with_page = grant.header.size + (size_t)MSG_PAGE_SIZE;
+    size_t length = get.header.size + with_page + done.header.size;
+    memcpy(frame, &get, get.header.size);
+    memcpy(frame + get.header.size, &grant, grant.header.size);
+    memcpy(frame + get.header.size + with_page, &done, done.header.size);
+    ck_assert_uint_eq(message_extent(frame, length), get.header.size);
+    ck_assert_uint_eq(message_extent(frame + get.header.size, length - get.header.size), with_page);
+    ck_assert_uint_eq(message_extent(frame + get.header.size + with_page, done.header.size), done.header.size);
+    /* Cut short, shorter than a header, a size that would never end: all that is left is one wrong message. */
+    ck_assert_uint_eq(message_extent(frame + get.header.size, with_page - 1), with_page - 1);
+    ck_assert_uint_eq(message_extent(frame, 3), 3);
+    get.header.size = 0;
+    memcpy(frame, &get, sizeof(get.header));
+    ck_assert_uint_eq(message_extent(frame, length), length);
+}
+END_TEST
+
 START_TEST(test_message_invalid)
 {
     SPOIL(length = 15, "message is shorter than a header");
@@ -492,6 +517,7 @@ int main(void)
     TCase *pure = tcase_create("pure"), *threads = tcase_create("threads");
     tcase_add_test(pure, test_message_valid);
     tcase_add_test(pure, test_message_invalid);
+    tcase_add_test(pure, test_message_extent);
     tcase_add_test(pure, test_message_types);
     tcase_add_test(pure, test_link);
     tcase_add_test(pure, test_remote_access);

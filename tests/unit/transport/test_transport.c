@@ -3,6 +3,7 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,6 +260,66 @@ START_TEST(test_wake)
 }
 END_TEST
 
+struct sleeper {
+    struct transport *t;
+    pthread_mutex_t owner;
+    atomic_bool stop;
+};
+
+/* What the coherence thread does: owns, but while it sleeps. */
+static void *sleep_on(void *opaque)
+{
+    struct sleeper *s = opaque;
+    pthread_mutex_lock(&s->owner);
+    while (!atomic_load(&s->stop)) {
+        transport_wait(s->t, 100000 * MS, &s->owner);
+    }
+    pthread_mutex_unlock(&s->owner);
+    return NULL;
+}
+
+static void *send_later(void *opaque)
+{
+    usleep(20000);
+    ck_assert_int_eq(transport_send(opaque, 0, TRAFFIC_URGENT, "answer", 6, NULL, 0), 0);
+    return NULL;
+}
+
+/* One thread waits in transport_wait(), another receives in its place; then it is told to end. */
+START_TEST(test_assist)
+{
+    struct transport *t[2];
+    open_pair(t, false);
+    struct sleeper s = {.t = t[0]};
+    pthread_t sleeper, sender;
+    pthread_mutex_init(&s.owner, NULL);
+    pthread_create(&sleeper, NULL, sleep_on, &s);
+    pthread_create(&sender, NULL, send_later, t[1]);
+    int src;
+    enum traffic traffic;
+    const void *bytes;
+    pthread_mutex_lock(&s.owner);
+    ssize_t n;
+    double end = now_s() + 100;
+    while ((n = transport_receive(t[0], &src, &traffic, &bytes)) < 0 && now_s() < end) {
+        ck_assert_int_eq(transport_assist(t[0], &s.owner), 0);
+    }
+    ck_assert_int_eq(n, 6);
+    ck_assert_int_eq(src, 1);
+    ck_assert_int_eq(memcmp(bytes, "answer", 6), 0);
+    ck_assert_int_eq(transport_receive(t[0], &src, &traffic, &bytes), -EAGAIN);
+    transport_assist_end(t[0]);
+    ck_assert_int_eq(transport_assist(t[0], &s.owner), 0);
+    pthread_mutex_unlock(&s.owner);
+    pthread_join(sender, NULL);
+    atomic_store(&s.stop, true);
+    transport_wake(t[0]);
+    pthread_join(sleeper, NULL);
+    pthread_mutex_destroy(&s.owner);
+    close_pair(t);
+}
+END_TEST
+
 START_TEST(test_loopback)
 {
     struct transport_hub *hub = transport_hub_create(2);
@@ -281,6 +342,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_ipc);
     tcase_add_test(c, test_wake);
+    tcase_add_test(c, test_assist);
     tcase_add_test(c, test_tcp_curve);
     tcase_add_test(c, test_lost);
     tcase_add_test(c, test_stranger);
