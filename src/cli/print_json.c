@@ -197,7 +197,8 @@ void cli_print_json(const struct machine_config *c, FILE *out)
     json_object_set_new(o, "memory", json_integer((json_int_t)c->mem_size));
     json_object_set_new(o, "numa", json_boolean(c->numa_given));
     json_object_set_new(o, "nodes", nodes_json(c));
-    json_object_set_new(o, "distances", distances_json(c));
+    bool measured = c->ranks > 1 && !c->have_distance; /* at the start */
+    json_object_set_new(o, "distances", measured ? json_null() : distances_json(c));
     json_object_set_new(o, "distances-given", json_boolean(c->have_distance));
     json_object_set_new(o, "backends", backends_json(c));
     json_object_set_new(o, "hmat", hmat_json(c));

@@ -47,6 +47,10 @@ static void print_nodes(const struct machine_config *c, FILE *out)
     if (c->num_nodes < 2) {
         return;
     }
+    if (c->ranks > 1 && !c->have_distance) {
+        fprintf(out, "distances  measured when the ranks have joined\n");
+        return;
+    }
     fprintf(out, "distances  node");
     for (unsigned b = 0; b < c->num_nodes; b++) {
         fprintf(out, " %3u", b);
