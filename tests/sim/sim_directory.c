@@ -12,11 +12,6 @@
  */
 #include "sim.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "weft/directory.h"
 #include "weft/remote_access.h"
 
@@ -57,10 +52,10 @@ struct rank {
 };
 
 static struct world {
-    uint64_t seed, steps, now, stamp;
+    uint64_t stamp;
     uint64_t calls; /* steps of the production state machine: what --steps counts */
     unsigned ranks, pages, vcpus;
-    bool ordered, repeats, exact_dirty, trace, any_dead, draining;
+    bool ordered, repeats, exact_dirty, any_dead, draining;
     unsigned write_percent, scan_percent, fetch_percent, safe_percent;
     struct sim_random random;
     struct rank rank[RANKS];
@@ -70,30 +65,6 @@ static struct world {
 } w;
 
 static uint64_t total_served, total_held, total_prefetched, total_same, total_repeats, total_grants;
-
-static void fail(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    printf("FAILED with seed %llu at step %llu: ", (unsigned long long)w.seed, (unsigned long long)w.steps);
-    vprintf(fmt, ap);
-    printf("\nrun again: sim_directory --seed %llu --runs 1 --trace\n", (unsigned long long)w.seed);
-    va_end(ap);
-    fflush(stdout);
-    exit(1);
-}
-
-static void trace(const char *fmt, ...)
-{
-    if (w.trace) {
-        va_list ap;
-        va_start(ap, fmt);
-        printf("%7llu ", (unsigned long long)w.steps);
-        vprintf(fmt, ap);
-        putchar('\n');
-        va_end(ap);
-    }
-}
 
 static struct channel *channel_of(unsigned src, unsigned dst, unsigned class)
 {
@@ -107,7 +78,7 @@ static void channel_push(unsigned src, unsigned dst, unsigned class, const struc
         w.busy[w.num_busy++] = (unsigned)(c - w.channel);
     }
     if (c->tail - c->head == QUEUE) {
-        fail("more than %d messages under way from rank %u to rank %u", QUEUE, src, dst);
+        sim_fail("more than %d messages under way from rank %u to rank %u", QUEUE, src, dst);
     }
     c->queue[c->tail++ % QUEUE] = *p;
 }
@@ -134,12 +105,12 @@ static void check_page(unsigned page)
             continue;
         }
         if (w.rank[r].memory[page] != w.oracle[page]) {
-            fail("rank %u may read page %u and sees %llu, the last write was %llu", r, page,
-                 (unsigned long long)w.rank[r].memory[page], (unsigned long long)w.oracle[page]);
+            sim_fail("rank %u may read page %u and sees %llu, the last write was %llu", r, page,
+                     (unsigned long long)w.rank[r].memory[page], (unsigned long long)w.oracle[page]);
         }
         if (writer >= 0 || (right == PAGE_WRITE && reader >= 0)) {
-            fail("page %u: rank %u may %s while rank %d may %s", page, r, right == PAGE_WRITE ? "write" : "read",
-                 writer >= 0 ? writer : reader, writer >= 0 ? "write" : "read");
+            sim_fail("page %u: rank %u may %s while rank %d may %s", page, r, right == PAGE_WRITE ? "write" : "read",
+                     writer >= 0 ? writer : reader, writer >= 0 ? "write" : "read");
         }
         if (right == PAGE_WRITE) {
             writer = (int)r;
@@ -167,9 +138,10 @@ static void finish_take(unsigned r, unsigned page)
     k->taking[page] = false;
     bool dirty = !w.exact_dirty || k->dirty[page];
     k->dirty[page] = false;
-    trace("rank %u: page %u is down to %u%s", r, page, k->right[page], dirty ? ", dirty" : "");
+    sim_trace("rank %u: page %u is down to %u%s", r, page, k->right[page], dirty ? ", dirty" : "");
     w.calls++;
-    directory_taken(k->dir, w.now, page, (dirty ? TAKEN_DIRTY : 0) | (sim_chance(&w.random, 70) ? TAKEN_USED : 0), out);
+    directory_taken(k->dir, sim.now, page, (dirty ? TAKEN_DIRTY : 0) | (sim_chance(&w.random, 70) ? TAKEN_USED : 0),
+                    out);
     carry_out(r, out, 0);
     depth--;
 }
@@ -188,8 +160,8 @@ static void send_action(unsigned r, const struct dir_action *a)
     unsigned class = message_urgent(&whole) ? 0 : 1;
     p.message.header.sequence = w.rank[r].link[a->peer].next_out[class]++;
     if (!w.rank[a->peer].dead) {
-        trace("rank %u -> %u: %s page %llu", r, a->peer, message_name(p.message.header.type),
-              (unsigned long long)a->page);
+        sim_trace("rank %u -> %u: %s page %llu", r, a->peer, message_name(p.message.header.type),
+                  (unsigned long long)a->page);
         channel_push(r, a->peer, class, &p);
     }
 }
@@ -200,7 +172,7 @@ static void execute_action(unsigned r, const struct dir_action *a)
     struct rank *k = &w.rank[r];
     unsigned page = (unsigned)a->page;
     if (k->right[page] != PAGE_WRITE) {
-        fail("rank %u serves page %u that it may not write", r, page);
+        sim_fail("rank %u serves page %u that it may not write", r, page);
     }
     uint64_t before = k->memory[page];
     uint64_t old = remote_access(&k->memory[page], &a->message.body.op);
@@ -219,24 +191,24 @@ static void complete_action(unsigned r, const struct dir_action *a)
 {
     struct vcpu *v = &w.rank[r].vcpu[a->cookie];
     if (v->state != WAITING || v->page != a->page) {
-        fail("rank %u: a completion for vCPU %u that does not wait for page %u", r, (unsigned)a->cookie,
-             (unsigned)a->page);
+        sim_fail("rank %u: a completion for vCPU %u that does not wait for page %u", r, (unsigned)a->cookie,
+                 (unsigned)a->page);
     }
-    trace("rank %u: vCPU %u gets status %u for page %u", r, (unsigned)a->cookie, a->status, (unsigned)a->page);
+    sim_trace("rank %u: vCPU %u gets status %u for page %u", r, (unsigned)a->cookie, a->status, (unsigned)a->page);
     if (a->status == DIR_GRANTED) {
         if (w.rank[r].right[a->page] < v->want) {
-            fail("rank %u: vCPU %u is told it has a right that the rank has not", r, (unsigned)a->cookie);
+            sim_fail("rank %u: vCPU %u is told it has a right that the rank has not", r, (unsigned)a->cookie);
         }
         v->tlb[a->page] = w.rank[r].right[a->page];
         v->state = READY;
         return;
     }
     if (a->status == DIR_LOST && !w.any_dead) {
-        fail("rank %u lost a page though no rank died", r);
+        sim_fail("rank %u lost a page though no rank died", r);
     }
     if (a->status == DIR_SERVED) {
         if (v->access == ACCESS_FETCH) {
-            fail("rank %u: a fetch was told to use remote access", r);
+            sim_fail("rank %u: a fetch was told to use remote access", r);
         }
         w.rank[r].served[a->page] = true;
     }
@@ -277,7 +249,7 @@ static void carry_out(unsigned r, struct dir_actions *actions, uint64_t data)
                 k->served[a->page] = false;
             }
             if (k->vcpu[a->cookie].state != OPERATING) {
-                fail("rank %u: a result for vCPU %u that does not wait", r, (unsigned)a->cookie);
+                sim_fail("rank %u: a result for vCPU %u that does not wait", r, (unsigned)a->cookie);
             }
             k->vcpu[a->cookie].state = IDLE;
             break;
@@ -363,14 +335,14 @@ static void step_vcpu(unsigned r, unsigned index)
         op.value = v->access == ACCESS_ADD ? 1 : ++w.stamp;
         v->state = OPERATING;
         w.calls++;
-        directory_operate(k->dir, w.now, &op, index, &out);
+        directory_operate(k->dir, sim.now, &op, index, &out);
     } else {
         v->state = WAITING;
-        trace("rank %u: vCPU %u wants %u of page %llu", r, index, v->want, (unsigned long long)v->page);
+        sim_trace("rank %u: vCPU %u wants %u of page %llu", r, index, v->want, (unsigned long long)v->page);
         w.calls++;
         /* Few places in the code, so that the same paths come again. */
         uint32_t context = (v->page * 4 + v->want + 64 * sim_below(&w.random, 2)) * 0x9e3779b9u | 1;
-        directory_fault(k->dir, w.now, v->page, v->want, v->access == ACCESS_FETCH ? GET_WHOLE : 0, index, context,
+        directory_fault(k->dir, sim.now, v->page, v->want, v->access == ACCESS_FETCH ? GET_WHOLE : 0, index, context,
                         index, &out);
     }
     carry_out(r, &out, 0);
@@ -410,7 +382,7 @@ static void deliver(void)
     if (w.ordered) {
         enum link_verdict verdict = peer_link_accept(&k->link[src], class, p.message.header.sequence);
         if (verdict == LINK_HOLE) {
-            fail("rank %u misses a message of rank %u", dst, src);
+            sim_fail("rank %u misses a message of rank %u", dst, src);
         }
         if (verdict == LINK_REPEAT) {
             total_repeats++;
@@ -419,12 +391,12 @@ static void deliver(void)
     }
     static struct dir_actions out;
     out.count = 0;
-    trace("rank %u <- %u: %s page %llu", dst, src, message_name(p.message.header.type),
-          (unsigned long long)p.message.body.page);
+    sim_trace("rank %u <- %u: %s page %llu", dst, src, message_name(p.message.header.type),
+              (unsigned long long)p.message.body.page);
     w.calls++;
-    const char *wrong = directory_message(k->dir, w.now, &p.message, &out);
+    const char *wrong = directory_message(k->dir, sim.now, &p.message, &out);
     if (wrong) {
-        fail("rank %u refuses %s of rank %u: %s", dst, message_name(p.message.header.type), src, wrong);
+        sim_fail("rank %u refuses %s of rank %u: %s", dst, message_name(p.message.header.type), src, wrong);
     }
     carry_out(dst, &out, p.data);
 }
@@ -432,7 +404,7 @@ static void deliver(void)
 static void kill_rank(void)
 {
     unsigned victim = sim_below(&w.random, w.ranks);
-    trace("rank %u dies", victim);
+    sim_trace("rank %u dies", victim);
     w.rank[victim].dead = true;
     w.any_dead = true;
 }
@@ -443,7 +415,7 @@ static void tell_lost(unsigned r)
     static struct dir_actions out;
     struct rank *k = &w.rank[r];
     if (w.any_dead && !k->dead && !k->told) {
-        trace("rank %u learns of it", r);
+        sim_trace("rank %u learns of it", r);
         k->told = true;
         out.count = 0;
         w.calls++;
@@ -455,7 +427,7 @@ static void tell_lost(unsigned r)
 static void step(void)
 {
     static struct dir_actions out;
-    w.steps++;
+    sim.steps++;
     unsigned r = sim_below(&w.random, w.ranks), what = sim_below(&w.random, 100);
     struct rank *k = &w.rank[r];
     if (what < 45) {
@@ -469,11 +441,11 @@ static void step(void)
             safe_point(r, &k->vcpu[sim_below(&w.random, w.vcpus)]);
         }
     } else if (what < 99) {
-        w.now += sim_below(&w.random, 40);
-        if (!k->dead && directory_deadline(k->dir) <= w.now) {
+        sim.now += sim_below(&w.random, 40);
+        if (!k->dead && directory_deadline(k->dir) <= sim.now) {
             out.count = 0;
             w.calls++;
-            directory_tick(k->dir, w.now, &out);
+            directory_tick(k->dir, sim.now, &out);
             carry_out(r, &out, 0);
         }
     } else if (sim_chance(&w.random, 10)) {
@@ -527,12 +499,12 @@ static void drain(void)
             for (unsigned v = 0; v < w.vcpus && !w.rank[r].dead; v++) {
                 const struct vcpu *c = &w.rank[r].vcpu[v];
                 if (c->state != IDLE) {
-                    fail("rank %u: vCPU %u still waits (state %u) for page %llu when nothing is under way", r, v,
-                         c->state, (unsigned long long)c->page);
+                    sim_fail("rank %u: vCPU %u still waits (state %u) for page %llu when nothing is under way", r, v,
+                             c->state, (unsigned long long)c->page);
                 }
             }
         }
-        fail("transactions are left when nothing is under way");
+        sim_fail("transactions are left when nothing is under way");
     }
     check_all();
 }
@@ -546,19 +518,18 @@ static void check_entries(void)
             enum page_right right = directory_right(w.rank[r].dir, p);
             enum page_right told = !(view.holders >> r & 1) ? PAGE_NONE : view.exclusive ? PAGE_WRITE : PAGE_READ;
             if (right != told || right != w.rank[r].right[p]) {
-                fail("page %u: the home thinks rank %u has %u, it has %u", p, r, told, right);
+                sim_fail("page %u: the home thinks rank %u has %u, it has %u", p, r, told, right);
             }
         }
     }
 }
 
-static void create_world(uint64_t seed)
+static void create_world(void)
 {
-    w.seed = seed;
-    w.steps = w.calls = w.now = w.stamp = 0;
+    w.calls = w.stamp = 0;
     w.num_busy = 0;
     w.any_dead = w.draining = false;
-    w.random.state = seed;
+    w.random.state = sim.seed;
     w.ranks = 2 + sim_below(&w.random, RANKS - 1);
     w.pages = 1 + sim_below(&w.random, sim_chance(&w.random, 50) ? 3 : PAGES);
     w.vcpus = 1 + sim_below(&w.random, VCPUS);
@@ -611,9 +582,9 @@ static void destroy_world(void)
     }
 }
 
-static uint64_t run(uint64_t seed)
+static uint64_t run(void)
 {
-    create_world(seed);
+    create_world();
     bool crash = sim_chance(&w.random, 25);
     uint64_t crash_at = sim_below(&w.random, RUN_STEPS);
     for (unsigned i = 0; i < RUN_STEPS; i++) {
@@ -630,28 +601,10 @@ static uint64_t run(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, steps = 1000000, runs = UINT64_MAX, done = 0, n = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--trace")) {
-            w.trace = true;
-        } else if (i + 1 < argc && !strcmp(argv[i], "--seed")) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else if (i + 1 < argc && !strcmp(argv[i], "--steps")) {
-            steps = strtoull(argv[++i], NULL, 0);
-        } else if (i + 1 < argc && !strcmp(argv[i], "--runs")) {
-            runs = strtoull(argv[++i], NULL, 0);
-        } else {
-            fprintf(stderr, "usage: sim_directory [--seed N] [--steps N] [--runs N] [--trace]\n");
-            return 2;
-        }
-    }
-    for (; n < runs && done < steps; n++) {
-        done += run(seed + n);
-    }
-    printf("%llu steps in %llu worlds: %llu grants (%llu without bytes), %llu remote accesses, %llu holds, "
+    sim_main(argc, argv, "sim_directory", run);
+    printf("%llu grants (%llu without bytes), %llu remote accesses, %llu holds, "
            "%llu prefetched pages, %llu repeats dropped; every invariant held\n",
-           (unsigned long long)done, (unsigned long long)n, (unsigned long long)total_grants,
-           (unsigned long long)total_same, (unsigned long long)total_served, (unsigned long long)total_held,
-           (unsigned long long)total_prefetched, (unsigned long long)total_repeats);
+           (unsigned long long)total_grants, (unsigned long long)total_same, (unsigned long long)total_served,
+           (unsigned long long)total_held, (unsigned long long)total_prefetched, (unsigned long long)total_repeats);
     return 0;
 }

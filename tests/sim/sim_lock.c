@@ -3,17 +3,12 @@
  * none, clocks that run apart, ranks that die, links that are cut (both ways or one way). Checked after each step:
  *
  *   exclusion   two ranks whose leases both last never hold a lock in modes that exclude each other
- *   fences      an exclusive grant has a greater fence than every grant before it, a shared one than every exclusive
- * one ends        each acquire ends in a grant, or fails because its rank is cut off; no lock is lost with a dead rank
+ *   fences      an exclusive grant has a greater fence than every grant before it, a shared one than all exclusive ones
+ *   ends        each acquire ends in a grant, or fails because its rank is cut off; no lock is lost with a dead rank
  *
  * A failure prints the seed and how to run it again with a trace.
  */
 #include "sim.h"
-
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "weft/lockservice.h"
 
@@ -52,10 +47,10 @@ struct rank {
 };
 
 static struct world {
-    uint64_t seed, steps, calls, now;
+    uint64_t calls; /* steps of the production state machine: what --steps counts */
     unsigned ranks, locks, threads, shared_percent;
     uint64_t silence; /* after which a peer is declared dead */
-    bool ordered, trace, draining, faults;
+    bool ordered, draining, faults;
     unsigned deaths;
     struct sim_random random;
     struct rank rank[RANKS];
@@ -65,35 +60,11 @@ static struct world {
 
 static uint64_t total_grants, total_cached, total_handoffs, total_isolated, total_regranted;
 
-static void fail(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    printf("FAILED with seed %llu at step %llu: ", (unsigned long long)w.seed, (unsigned long long)w.steps);
-    vprintf(fmt, ap);
-    printf("\nrun again: sim_lock --seed %llu --runs 1 --trace\n", (unsigned long long)w.seed);
-    va_end(ap);
-    fflush(stdout);
-    exit(1);
-}
-
-static void trace(const char *fmt, ...)
-{
-    if (w.trace) {
-        va_list ap;
-        va_start(ap, fmt);
-        printf("%7llu t=%llu ", (unsigned long long)w.steps, (unsigned long long)w.now);
-        vprintf(fmt, ap);
-        putchar('\n');
-        va_end(ap);
-    }
-}
-
 /* The rank's own clock: another zero, another speed. */
 static uint64_t clock_of(unsigned r)
 {
     const struct rank *k = &w.rank[r];
-    return (uint64_t)((int64_t)w.now + (int64_t)w.now * k->drift / 1000 + k->offset);
+    return (uint64_t)((int64_t)sim.now + (int64_t)sim.now * k->drift / 1000 + k->offset);
 }
 
 static bool counts(unsigned r)
@@ -112,7 +83,7 @@ static void check_lock(unsigned lock)
                 continue;
             }
             if (holder >= 0 && (mode == LOCK_EXCLUSIVE || h->mode == LOCK_EXCLUSIVE)) {
-                fail("lock %u is held by rank %d and by rank %u", lock, holder, r);
+                sim_fail("lock %u is held by rank %d and by rank %u", lock, holder, r);
             }
             holder = (int)r;
             mode = h->mode;
@@ -130,7 +101,7 @@ static void send(unsigned src, unsigned dst, const struct packet *p)
         if (c->cut) {
             return;
         }
-        fail("more than %d messages under way from rank %u to rank %u", QUEUE, src, dst);
+        sim_fail("more than %d messages under way from rank %u to rank %u", QUEUE, src, dst);
     }
     c->queue[c->tail++ % QUEUE] = *p;
 }
@@ -139,16 +110,16 @@ static void granted(unsigned r, unsigned index, struct lock_fence fence)
 {
     struct thread *t = &w.rank[r].thread[index];
     if (t->state != WAITING) {
-        fail("rank %u: a grant for thread %u that does not wait", r, index);
+        sim_fail("rank %u: a grant for thread %u that does not wait", r, index);
     }
     if (!counts(r)) {
-        fail("rank %u grants lock %u without a lease", r, t->lock);
+        sim_fail("rank %u grants lock %u without a lease", r, t->lock);
     }
-    trace("rank %u: thread %u holds lock %u in mode %u, fence %llx.%llu", r, index, t->lock, t->mode,
-          (unsigned long long)fence.token, (unsigned long long)fence.local);
+    sim_trace("rank %u: thread %u holds lock %u in mode %u, fence %llx.%llu", r, index, t->lock, t->mode,
+              (unsigned long long)fence.token, (unsigned long long)fence.local);
     struct lock_fence *any = &w.last_any[t->lock], *exclusive = &w.last_exclusive[t->lock];
     if (t->mode == LOCK_EXCLUSIVE ? !lock_fence_less(*any, fence) : !lock_fence_less(*exclusive, fence)) {
-        fail("rank %u: lock %u is granted in mode %u with a fence that does not grow", r, t->lock, t->mode);
+        sim_fail("rank %u: lock %u is granted in mode %u with a fence that does not grow", r, t->lock, t->mode);
     }
     if (lock_fence_less(*any, fence)) {
         *any = fence;
@@ -169,9 +140,9 @@ static void carry_out(unsigned r, const struct lock_actions *out)
         struct packet p = {.kind = PACKET_LOCK, .message = a->message};
         switch (a->kind) {
         case LOCK_SEND:
-            trace("rank %u -> %u: %s %s mode %u fence %llx dead %llx", r, a->peer, message_name(a->message.header.type),
-                  a->message.body.name, a->message.body.mode, (unsigned long long)a->message.body.fence,
-                  (unsigned long long)a->message.body.dead);
+            sim_trace("rank %u -> %u: %s %s mode %u fence %llx dead %llx", r, a->peer,
+                      message_name(a->message.header.type), a->message.body.name, a->message.body.mode,
+                      (unsigned long long)a->message.body.fence, (unsigned long long)a->message.body.dead);
             send(r, a->peer, &p);
             break;
         case LOCK_GRANTED:
@@ -179,12 +150,12 @@ static void carry_out(unsigned r, const struct lock_actions *out)
             break;
         case LOCK_FAILED:
             if (!w.rank[r].isolated) {
-                fail("rank %u: an acquire fails though the rank is not cut off", r);
+                sim_fail("rank %u: an acquire fails though the rank is not cut off", r);
             }
             w.rank[r].thread[a->cookie].state = GONE;
             break;
         case LOCK_ISOLATED:
-            trace("rank %u is cut off", r);
+            sim_trace("rank %u is cut off", r);
             w.rank[r].isolated = true;
             total_isolated++;
             break;
@@ -221,13 +192,13 @@ static void deliver(void)
         return;
     }
     uint64_t now = clock_of(dst);
-    k->heard[src] = w.now;
+    k->heard[src] = sim.now;
     struct lock_actions *out = calling();
     if (p.kind == PACKET_LOCK) {
-        trace("rank %u <- %u: %s %s", dst, src, message_name(p.message.header.type), p.message.body.name);
+        sim_trace("rank %u <- %u: %s %s", dst, src, message_name(p.message.header.type), p.message.body.name);
         const char *wrong = lock_service_message(k->service, now, &p.message, out);
         if (wrong) {
-            fail("rank %u refuses %s of rank %u: %s", dst, message_name(p.message.header.type), src, wrong);
+            sim_fail("rank %u refuses %s of rank %u: %s", dst, message_name(p.message.header.type), src, wrong);
         }
     } else if (p.kind == PACKET_BEAT) {
         lock_service_dead(k->service, now, p.dead, out);
@@ -248,7 +219,7 @@ static void step_thread(unsigned r, unsigned index)
     struct thread *t = &k->thread[index];
     uint64_t now = clock_of(r);
     if (t->state == HOLDING) {
-        trace("rank %u: thread %u releases lock %u", r, index, t->lock);
+        sim_trace("rank %u: thread %u releases lock %u", r, index, t->lock);
         t->state = IDLE;
         struct lock_actions *out = calling();
         lock_service_release(k->service, now, t->lock, t->mode, out);
@@ -257,7 +228,7 @@ static void step_thread(unsigned r, unsigned index)
         t->lock = sim_below(&w.random, w.locks);
         t->mode = sim_chance(&w.random, w.shared_percent) ? LOCK_SHARED : LOCK_EXCLUSIVE;
         t->state = WAITING;
-        trace("rank %u: thread %u wants lock %u in mode %u", r, index, t->lock, t->mode);
+        sim_trace("rank %u: thread %u wants lock %u in mode %u", r, index, t->lock, t->mode);
         struct lock_fence fence;
         if (lock_service_try(k->service, now, t->lock, t->mode, &fence)) {
             w.calls++;
@@ -275,8 +246,8 @@ static void beat_and_watch(unsigned r)
 {
     struct rank *k = &w.rank[r];
     uint64_t now = clock_of(r);
-    if (w.now >= k->beat_due) {
-        k->beat_due = w.now + BEAT_EVERY;
+    if (sim.now >= k->beat_due) {
+        k->beat_due = sim.now + BEAT_EVERY;
         for (unsigned p = 0; p < w.ranks; p++) {
             struct packet beat = {.kind = PACKET_BEAT, .sent = now, .dead = lock_service_dead_ranks(k->service)};
             if (p != r && may_talk(r, p)) {
@@ -286,8 +257,8 @@ static void beat_and_watch(unsigned r)
     }
     for (unsigned p = 0; p < w.ranks; p++) {
         bool closed = w.rank[p].dead && sim_chance(&w.random, 1);
-        if (p != r && may_talk(r, p) && (w.now - k->heard[p] > w.silence || closed)) {
-            trace("rank %u gives up rank %u", r, p);
+        if (p != r && may_talk(r, p) && (sim.now - k->heard[p] > w.silence || closed)) {
+            sim_trace("rank %u gives up rank %u", r, p);
             struct lock_actions *out = calling();
             lock_service_dead(k->service, now, 1ull << p, out);
             carry_out(r, out);
@@ -305,7 +276,7 @@ static void fault(void)
 {
     unsigned victim = sim_below(&w.random, w.ranks), how = sim_below(&w.random, 4);
     if (how == 0) {
-        trace("rank %u dies", victim);
+        sim_trace("rank %u dies", victim);
         w.rank[victim].dead = true;
         w.deaths++;
         return;
@@ -315,14 +286,14 @@ static void fault(void)
             bool cut = how != 3;
             w.channel[victim * RANKS + p].cut = cut;
             w.channel[p * RANKS + victim].cut = how == 2 ? sim_chance(&w.random, 50) : cut;
-            trace("links of rank %u and %u are %s", victim, p, cut ? "cut" : "healed");
+            sim_trace("links of rank %u and %u are %s", victim, p, cut ? "cut" : "healed");
         }
     }
 }
 
 static void step(void)
 {
-    w.steps++;
+    sim.steps++;
     unsigned r = sim_below(&w.random, w.ranks), what = sim_below(&w.random, 100);
     if (what < 60) {
         deliver();
@@ -331,7 +302,7 @@ static void step(void)
             step_thread(r, sim_below(&w.random, w.threads));
         }
     } else if (what < 90) {
-        w.now += sim_below(&w.random, 12);
+        sim.now += sim_below(&w.random, 12);
     } else if (!w.rank[r].dead && !w.rank[r].isolated) {
         beat_and_watch(r);
     }
@@ -362,19 +333,18 @@ static void drain(void)
     for (unsigned r = 0; r < w.ranks; r++) {
         for (unsigned t = 0; t < w.threads && !w.rank[r].dead; t++) {
             if (w.rank[r].thread[t].state == WAITING) {
-                fail("rank %u: thread %u never gets lock %u", r, t, w.rank[r].thread[t].lock);
+                sim_fail("rank %u: thread %u never gets lock %u", r, t, w.rank[r].thread[t].lock);
             }
         }
     }
 }
 
-static void create_world(uint64_t seed)
+static void create_world(void)
 {
-    w.seed = seed;
-    w.steps = w.calls = w.now = 0;
+    w.calls = 0;
     w.deaths = 0;
     w.draining = false;
-    w.random.state = seed;
+    w.random.state = sim.seed;
     w.ranks = 2 + sim_below(&w.random, RANKS - 1);
     w.locks = 1 + sim_below(&w.random, LOCKS);
     w.threads = 1 + sim_below(&w.random, THREADS);
@@ -402,9 +372,9 @@ static void create_world(uint64_t seed)
     }
 }
 
-static uint64_t run(uint64_t seed)
+static uint64_t run(void)
 {
-    create_world(seed);
+    create_world();
     uint64_t at[3];
     for (unsigned i = 0; i < 3; i++) {
         at[i] = w.faults ? sim_below(&w.random, RUN_STEPS) : UINT64_MAX;
@@ -427,29 +397,10 @@ static uint64_t run(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 1, steps = 1000000, runs = UINT64_MAX, done = 0, n = 0;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--trace")) {
-            w.trace = true;
-        } else if (i + 1 < argc && !strcmp(argv[i], "--seed")) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else if (i + 1 < argc && !strcmp(argv[i], "--steps")) {
-            steps = strtoull(argv[++i], NULL, 0);
-        } else if (i + 1 < argc && !strcmp(argv[i], "--runs")) {
-            runs = strtoull(argv[++i], NULL, 0);
-        } else {
-            fprintf(stderr, "usage: sim_lock [--seed N] [--steps N] [--runs N] [--trace]\n");
-            return 2;
-        }
-    }
-    for (; n < runs && done < steps; n++) {
-        done += run(seed + n);
-    }
-    printf(
-        "%llu steps in %llu worlds: %llu grants (%llu without a message), %llu hand-offs, %llu grants after a death, "
-        "%llu ranks cut off; every invariant held\n",
-        (unsigned long long)done, (unsigned long long)n, (unsigned long long)total_grants,
-        (unsigned long long)total_cached, (unsigned long long)total_handoffs, (unsigned long long)total_regranted,
-        (unsigned long long)total_isolated);
+    sim_main(argc, argv, "sim_lock", run);
+    printf("%llu grants (%llu without a message), %llu hand-offs, %llu grants after a death, "
+           "%llu ranks cut off; every invariant held\n",
+           (unsigned long long)total_grants, (unsigned long long)total_cached, (unsigned long long)total_handoffs,
+           (unsigned long long)total_regranted, (unsigned long long)total_isolated);
     return 0;
 }
