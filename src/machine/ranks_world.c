@@ -184,6 +184,7 @@ static void resume(struct ranks_world *w)
     page_users_park(w->ranks->users, false);
     cpu_resume_all_at(m, w->base_ns);
     machine_paused(m, false);
+    loop_bh_schedule(w->bh); /* a restart may have been put off */
     tell(w, w->beginner, STEP_DONE, 0);
 }
 
@@ -279,8 +280,18 @@ static void handle(struct ranks_world *w, unsigned src, const struct world_post 
 
 /* ---- beginning ---- */
 
+/* What a hart asked for just before the operator stopped the machine is done when it goes on: until then "world" is
+ * with the one who stopped it. */
+static bool put_off(const struct ranks_world *w, enum world_op op)
+{
+    return op == WORLD_RESET && atomic_load(&w->ranks->m->state) == MACHINE_PAUSED;
+}
+
 static bool take_want(struct ranks_world *w, enum world_op op)
 {
+    if (put_off(w, op)) {
+        return false;
+    }
     pthread_mutex_lock(&w->lock);
     bool wanted = w->wanted[op];
     w->wanted[op] = false;
@@ -339,7 +350,7 @@ static bool anything_wanted(struct ranks_world *w)
     bool any = false;
     pthread_mutex_lock(&w->lock);
     for (unsigned i = 0; i < WORLD_OPS; i++) {
-        any |= w->wanted[i];
+        any |= w->wanted[i] && !put_off(w, (enum world_op)i);
     }
     pthread_mutex_unlock(&w->lock);
     return any;
