@@ -130,6 +130,11 @@ void tr_cold_emit(struct tr *t, struct cold *c)
     case COLD_STORE:
         cold_emit_memory(t, c);
         break;
+    case COLD_NAN:
+        x64_imm(&t->e, RAX, c->mem ? 0x7ff8000000000000 : (int64_t)0xffffffff7fc00000);
+        x64_vex(&t->e, 1, 1, true, 0x6e, c->value, 0, RAX); /* vmovq xmm, rax */
+        x64_jmp_to(&t->e, c->back);
+        break;
     case COLD_GROUP:
         cold_emit_group(t, c);
         break;

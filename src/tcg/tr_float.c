@@ -1,8 +1,10 @@
 /*
  * F and D on the host's FPU. MXCSR holds the guest's rounding mode and collects its flags while generated code runs.
- * A result that is NaN, an operand that is not NaN-boxed, and a conversion out of range go to the interpreter, which
- * does the instruction again from its unchanged operands; the host flags raised on the way are the same ones.
- * x86 and RISC-V both detect tininess after rounding (unprivileged specification 21.2).
+ * A result that is NaN becomes the canonical one in a cold path: the host has raised NV where RISC-V does, but for one
+ * case of the fused operations (inf * 0 + a quiet NaN). Those with a NaN result, an operand that is not NaN-boxed, and
+ * a conversion out of range go to the interpreter, which does the instruction again from its unchanged operands; the
+ * host flags raised on the way are the same ones. x86 and RISC-V both detect tininess after rounding (unprivileged
+ * specification 21.2).
  */
 #include "tcg/translate.h"
 
@@ -92,12 +94,22 @@ static void check_nan(struct tr *t, struct fixup *f, int reg, bool d)
     to_cold(t, f, CC_P);
 }
 
-/* The register to compute rd in so that its sources stay as they are until the result is known to be good. */
-static int result_reg(const struct insn *in, bool three)
+/* Makes a NaN in xmm register `reg` the canonical one; goes on here. */
+static void canonical_nan(struct tr *t, int reg, bool d)
+{
+    struct cold *c = tr_cold(t, COLD_NAN);
+    x64_vex(&t->e, d ? PP_66 : PP_NONE, 1, false, 0x2e, reg, 0, reg);
+    c->from[0] = x64_jcc(&t->e, CC_P);
+    c->value = (uint8_t)reg;
+    c->mem = d;
+    c->back = t->e.p;
+}
+
+/* The register to compute rd in. */
+static int result_reg(const struct insn *in)
 {
     int d = host_xmm[in->rd];
-    bool overlaps = in->rd == in->rs1 || in->rd == in->rs2 || (three && in->rd == in->rs3);
-    return d >= 0 && !overlaps ? d : 0;
+    return d >= 0 ? d : 0;
 }
 
 static void arith(struct tr *t, unsigned opcode, bool d)
@@ -109,10 +121,10 @@ static void arith(struct tr *t, unsigned opcode, bool d)
         check_boxed(t, &f, in->rs1);
         check_boxed(t, &f, in->rs2);
     }
-    int r = result_reg(in, false);
+    int r = result_reg(in);
     int a = fsrc(t, in->rs1, 1), b = fsrc(t, in->rs2, 2);
     x64_vex(&t->e, pp_of(d), 1, false, opcode, r, a, b);
-    check_nan(t, &f, r, d);
+    canonical_nan(t, r, d);
     fput(t, in->rd, r, !d);
     done(t, first);
 }
@@ -125,10 +137,10 @@ static void square_root(struct tr *t, bool d)
     if (!d) {
         check_boxed(t, &f, in->rs1);
     }
-    int a = fsrc(t, in->rs1, 1);
-    x64_vex(&t->e, pp_of(d), 1, false, 0x51, 0, a, a);
-    check_nan(t, &f, 0, d);
-    fput(t, in->rd, 0, !d);
+    int r = result_reg(in), a = fsrc(t, in->rs1, 1);
+    x64_vex(&t->e, pp_of(d), 1, false, 0x51, r, a, a);
+    canonical_nan(t, r, d);
+    fput(t, in->rd, r, !d);
     done(t, first);
 }
 
@@ -340,7 +352,7 @@ static void between(struct tr *t, bool to_double)
         x64_vex(e, PP_66, 1, false, 0x76, 0, 0, 0);
         x64_vex(e, PP_F2, 1, false, 0x5a, 0, 0, a);
     }
-    check_nan(t, &f, 0, to_double);
+    canonical_nan(t, 0, to_double);
     fput(t, in->rd, 0, !to_double);
     done(t, first);
 }

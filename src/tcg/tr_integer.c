@@ -152,6 +152,9 @@ static void alu_word(struct tr *t, enum x64_alu op, bool imm)
             x64_rm(e, false, 0x8d, RAX, x64_at(s, in->imm)); /* lea eax, [s + imm] */
             x64_movsxd(e, d, RAX);
         }
+    } else if (op == ALU_ADD && in->rs1 && in->rs2 && t->reg[in->rs1] >= 0 && t->reg[in->rs2] >= 0) {
+        x64_rm(e, false, 0x8d, RAX, x64_idx(t->reg[in->rs1], t->reg[in->rs2], 0)); /* lea eax, [a + b] */
+        x64_movsxd(e, d, RAX);
     } else {
         get(t, RAX, in->rs1);
         alu_guest(t, false, op, RAX, in->rs2);
@@ -200,11 +203,39 @@ static bool zero_extend(struct tr *t)
     return true;
 }
 
+/* slliw rd, rs, a; sraiw rd, rd, b, or slli and srai, that leave 8 or 16 bits of rs, sign-extended, at bit a - b; and
+ * slliw with srliw, zero-extended. */
+static bool extend_short(struct tr *t, bool word)
+{
+    const struct insn *in = &t->in, *n = tr_peek(t);
+    struct x64 *e = &t->e;
+    int bits = (word ? 32 : 64) - in->imm;
+    bool is_signed = n && n->op == (word ? OP_SRAIW : OP_SRAI), is_unsigned = n && word && n->op == OP_SRLIW;
+    if (!(is_signed || is_unsigned) || n->rd != in->rd || n->rs1 != in->rd || n->imm > in->imm || n->imm == 0 ||
+        (bits != 8 && bits != 16)) {
+        return false;
+    }
+    int s = tr_src(t, in->rs1, RAX), d = tr_dst(t, in->rd, RAX);
+    if (bits == 16) {
+        x64_rr(e, is_signed, is_signed ? 0x0fbf : 0x0fb7, d, s);
+    } else if (is_signed) {
+        x64_rr_p(e, 0, true, 0x0fbe, d, s, true);
+    } else {
+        x64_movzx8(e, d, s);
+    }
+    if (in->imm != n->imm) {
+        x64_shift_imm(e, true, SH_SHL, d, (unsigned)(in->imm - n->imm));
+    }
+    tr_put_near(t, in->rd, d);
+    tr_take(t);
+    return true;
+}
+
 static void shift_imm(struct tr *t, enum x64_shift op, bool word)
 {
     const struct insn *in = &t->in;
     struct x64 *e = &t->e;
-    if (in->rd == 0 || (op == SH_SHL && !word && zero_extend(t))) {
+    if (in->rd == 0 || (op == SH_SHL && ((!word && zero_extend(t)) || extend_short(t, word)))) {
         return;
     }
     int d = tr_dst(t, in->rd, RAX);

@@ -81,7 +81,17 @@ struct stubs {
 
 enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320 };
 
-enum cold_kind { COLD_LOAD, COLD_STORE, COLD_INTERP, COLD_FP_EXIT, COLD_BUDGET, COLD_LINK, COLD_LIGHT, COLD_GROUP };
+enum cold_kind {
+    COLD_LOAD,
+    COLD_STORE,
+    COLD_INTERP,
+    COLD_FP_EXIT,
+    COLD_BUDGET,
+    COLD_LINK,
+    COLD_LIGHT,
+    COLD_GROUP,
+    COLD_NAN
+};
 
 /* Code off the hot path, emitted behind the unit. */
 struct cold {

@@ -658,6 +658,18 @@ static void group_frame(struct stream *s)
     }
 }
 
+/* Two shifts that extend a part of a register, as compiled code has them. */
+static void group_extend(struct stream *s)
+{
+    static const uint8_t parts[] = {8, 16, 32};
+    static const uint16_t right[2][2] = {{OP_SRLI, OP_SRAI}, {OP_SRLIW, OP_SRAIW}};
+    bool word = chance(s, 50);
+    unsigned part = parts[pick(s, word ? 2 : 3)], up = (word ? 32 : 64) - part, first = any_rd(s);
+    unsigned second = chance(s, 70) ? first : any_rd(s);
+    emit(s, enc_i(word ? OP_SLLIW : OP_SLLI, first, any_rs(s), (int)up));
+    emit(s, enc_i(right[word][pick(s, 2)], second, first, (int)(chance(s, 60) ? up : pick(s, word ? 32 : 64))));
+}
+
 static void group_random(struct stream *s)
 {
     unsigned k = pick(s, 100);
@@ -680,8 +692,10 @@ static void group_random(struct stream *s)
         } else {
             group_constant(s);
         }
-    } else if (k < 53) {
+    } else if (k < 52) {
         group_frame(s);
+    } else if (k < 54) {
+        group_extend(s);
     } else {
         enum op op = (enum op)(1 + pick(s, OP_COUNT - 1));
         bool rare = rows[op].fmt == FMT_NONE || rows[op].fmt == FMT_SFENCE || rows[op].fmt == FMT_CBO;
