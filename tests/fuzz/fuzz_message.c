@@ -174,10 +174,57 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef WEFT_LIBFUZZER
+/* Judges exactly `length` bytes at the end of their own memory. */
+static const char *judge(const uint8_t *wire, size_t length)
+{
+    struct message out;
+    const uint8_t *page;
+    uint8_t *copy = malloc(length + !length);
+    assert(copy);
+    memcpy(copy, wire, length);
+    const char *wrong = message_invalid(copy, length, &context, &out, &page);
+    free(copy);
+    return wrong;
+}
+
+/* A message of each type that may be used, shortened to every length and lengthened by a byte: none of these may be. */
+static void truncations(uint64_t seed)
+{
+    for (unsigned type = MSG_GET; type < MSG_TYPES; type++) {
+        uint8_t wire[sizeof(struct message) + MSG_PAGE_SIZE + 1], random[64];
+        size_t length = 0;
+        for (unsigned tries = 0; !length; tries++) {
+            struct message m = {.header = message_header((enum msg_type)type, 1, tries % 16)};
+            struct input in = {.at = random, .left = sizeof(random)};
+            for (size_t i = 0; i < sizeof(random); i++) {
+                seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+                random[i] = seed >> 63 ? (uint8_t)(seed >> 56) & 3 : 0; /* many zeroes, and small numbers */
+            }
+            m.header.session = SESSION;
+            if (type <= MSG_LOCK_REPORT_END) {
+                fill(&m, &in);
+            } else if (type == MSG_POST) {
+                m.body.post = (struct msg_post){.kind = 1, .length = tries % 16};
+            }
+            memset(wire, 0, sizeof(wire));
+            memcpy(wire, &m, m.header.size);
+            bool with_page = type == MSG_GRANT && m.body.page.grant.data == GRANT_PAGE;
+            size_t n = m.header.size + (with_page ? MSG_PAGE_SIZE : 0);
+            length = judge(wire, n) ? 0 : n;
+            assert(tries < 1000000);
+        }
+        for (size_t n = 0; n < length; n++) {
+            assert(judge(wire, n));
+        }
+        assert(judge(wire, length + 1));
+    }
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 2;
     uint64_t state = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, runs = 0;
+    truncations(state);
     clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
     static uint8_t data[2048];
     while (clock() < end) {
