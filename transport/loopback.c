@@ -99,17 +99,17 @@ static ssize_t loopback_receive(struct transport *t, int *src, enum traffic *tra
     return (ssize_t)l->held->length;
 }
 
-static int loopback_wait(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner)
+static int loopback_wait(struct transport *t, int64_t timeout_ns, struct transport_owner *owner)
 {
     struct inbox *in = &((struct loopback *)t)->hub->inbox[t->self];
     struct pollfd fd = {.fd = in->event, .events = POLLIN};
     struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     if (owner) {
-        pthread_mutex_unlock(owner);
+        transport_owner_unlock(owner);
     }
     int n = ppoll(&fd, 1, timeout_ns < 0 ? NULL : &ts, NULL), e = errno;
     if (owner) {
-        pthread_mutex_lock(owner);
+        transport_owner_lock(owner);
     }
     if (n > 0) {
         uint64_t count;

@@ -576,7 +576,7 @@ static void on_event(struct zmq_transport *z, unsigned what, unsigned index)
     }
 }
 
-static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner)
+static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, struct transport_owner *owner)
 {
     struct zmq_transport *z = (struct zmq_transport *)t;
     struct epoll_event events[16];
@@ -585,11 +585,11 @@ static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, pthread_m
     bool sleep = !atomic_load(&z->woken);
     if (sleep) {
         if (owner) {
-            pthread_mutex_unlock(owner);
+            transport_owner_unlock(owner);
         }
         n = wait_events(z->poll, events, 16, timeout_ns);
         if (owner) {
-            pthread_mutex_lock(owner);
+            transport_owner_lock(owner);
         }
     }
     atomic_store(&z->asleep, false);
@@ -603,13 +603,13 @@ static int zmq_transport_wait(struct transport *t, int64_t timeout_ns, pthread_m
     return n < 0 ? n : 0;
 }
 
-static int zmq_transport_assist(struct transport *t, pthread_mutex_t *owner)
+static int zmq_transport_assist(struct transport *t, struct transport_owner *owner)
 {
     struct zmq_transport *z = (struct zmq_transport *)t;
     struct epoll_event events[4];
-    pthread_mutex_unlock(owner);
+    transport_owner_unlock(owner);
     int n = wait_events(z->assist_poll, events, 4, -1);
-    pthread_mutex_lock(owner);
+    transport_owner_lock(owner);
     for (int i = 0; i < n; i++) {
         on_event(z, (unsigned)(events[i].data.u64 >> 32), (unsigned)events[i].data.u64);
     }

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,13 +30,37 @@ enum { TRANSPORT_MESSAGE_MAX = 65536 };
 
 struct transport;
 
+/* Who may send and receive. Threads that only try it give way to one that waits for it: a stream of them could keep it
+ * from the coherence thread for seconds otherwise. */
+struct transport_owner {
+    pthread_mutex_t mutex;
+    _Atomic unsigned waiting;
+};
+
+static inline void transport_owner_lock(struct transport_owner *o)
+{
+    atomic_fetch_add(&o->waiting, 1);
+    pthread_mutex_lock(&o->mutex);
+    atomic_fetch_sub(&o->waiting, 1);
+}
+
+static inline bool transport_owner_try(struct transport_owner *o)
+{
+    return !atomic_load_explicit(&o->waiting, memory_order_relaxed) && !pthread_mutex_trylock(&o->mutex);
+}
+
+static inline void transport_owner_unlock(struct transport_owner *o)
+{
+    pthread_mutex_unlock(&o->mutex);
+}
+
 struct transport_ops {
     int (*send)(struct transport *t, unsigned rank, enum traffic traffic, const void *head, size_t head_length,
                 const void *tail, size_t tail_length);
     ssize_t (*receive)(struct transport *t, int *src, enum traffic *traffic, const void **bytes);
-    int (*wait)(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner);
+    int (*wait)(struct transport *t, int64_t timeout_ns, struct transport_owner *owner);
     void (*wake)(struct transport *t);
-    int (*assist)(struct transport *t, pthread_mutex_t *owner);
+    int (*assist)(struct transport *t, struct transport_owner *owner);
     void (*assist_end)(struct transport *t);
     int (*lost)(struct transport *t);
     void (*destroy)(struct transport *t);
@@ -65,7 +90,7 @@ static inline ssize_t transport_receive(struct transport *t, int *src, enum traf
 /* Waits until there may be something to receive, a rank was lost, transport_wake() was called (since the last wait
  * too), or the time is over (nanoseconds, -1 = none). Returns 0, or -errno. May return early. `owner` (or NULL) is held
  * by the caller and let go of while it sleeps: others may send and receive meanwhile, under it. */
-static inline int transport_wait(struct transport *t, int64_t timeout_ns, pthread_mutex_t *owner)
+static inline int transport_wait(struct transport *t, int64_t timeout_ns, struct transport_owner *owner)
 {
     return t->ops->wait(t, timeout_ns, owner);
 }
@@ -79,7 +104,7 @@ static inline void transport_wake(struct transport *t)
 /* Waits for messages in place of the thread in transport_wait(), which sleeps on: for one that receives what it waits
  * for itself. Ends with a message or transport_assist_end(); may end early. -ENOTSUP where there is no such thing. One
  * thread at a time; `owner` as above. */
-static inline int transport_assist(struct transport *t, pthread_mutex_t *owner)
+static inline int transport_assist(struct transport *t, struct transport_owner *owner)
 {
     return t->ops->assist ? t->ops->assist(t, owner) : -ENOTSUP;
 }

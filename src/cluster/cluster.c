@@ -53,7 +53,7 @@ static bool needs_coherence_thread(struct cluster *c)
 
 bool cluster_enter(struct cluster *c)
 {
-    if (owned == c || pthread_mutex_trylock(&c->owner)) {
+    if (owned == c || !transport_owner_try(&c->owner)) {
         return false;
     }
     owned = c;
@@ -67,7 +67,7 @@ void cluster_leave(struct cluster *c)
     cluster_flush(c);
     bool called = needs_coherence_thread(c);
     owned = NULL;
-    pthread_mutex_unlock(&c->owner);
+    transport_owner_unlock(&c->owner);
     if (called) {
         transport_wake(c->config.transport);
     }
@@ -542,7 +542,7 @@ static void *run(void *opaque)
     pthread_setname_np(pthread_self(), "coherence");
     transport_thread_urgent();
     atomic_store(&c->tid, (int)syscall(SYS_gettid));
-    pthread_mutex_lock(&c->owner);
+    transport_owner_lock(&c->owner);
     owned = c;
     uint64_t now = cluster_now_ns();
     for (unsigned r = 0; r < c->ranks; r++) {
@@ -576,7 +576,7 @@ static void *run(void *opaque)
         if (atomic_load(&c->stop) && inbox_empty(c)) {
             c->due = UINT64_MAX; /* others may still enter: nobody waits for a deadline any more */
             owned = NULL;
-            pthread_mutex_unlock(&c->owner);
+            transport_owner_unlock(&c->owner);
             return NULL;
         }
         sleep_until_needed(c, locks_due);
@@ -632,7 +632,7 @@ struct cluster *cluster_create(const struct cluster_config *config)
     c->locks = lock_service_create(&l, cluster_now_ns());
     c->inbox.last = &c->inbox.first;
     c->inbox.out_last = &c->inbox.out_first;
-    pthread_mutex_init(&c->owner, NULL);
+    pthread_mutex_init(&c->owner.mutex, NULL);
     pthread_mutex_init(&c->inbox_mutex, NULL);
     pthread_mutex_init(&c->lock_mutex, NULL);
     pthread_mutex_init(&c->clock_mutex, NULL);
@@ -696,7 +696,7 @@ void cluster_destroy(struct cluster **cluster)
     free(c->inbox.taken);
     free(c->taken_work);
     free((void *)c->source.rights);
-    pthread_mutex_destroy(&c->owner);
+    pthread_mutex_destroy(&c->owner.mutex);
     pthread_mutex_destroy(&c->inbox_mutex);
     pthread_mutex_destroy(&c->lock_mutex);
     pthread_mutex_destroy(&c->clock_mutex);

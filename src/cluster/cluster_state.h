@@ -63,7 +63,7 @@ struct cluster {
 
     /* Of all that is marked [C]. The coherence thread lets go of it only while it waits; meanwhile a thread that wants
      * something does the coherence thread's step itself, if it gets the mutex at once. */
-    pthread_mutex_t owner;
+    struct transport_owner owner;
 
     struct directory *directory;                            /* [C] */
     struct dir_actions actions;                             /* [C] */

@@ -262,7 +262,7 @@ END_TEST
 
 struct sleeper {
     struct transport *t;
-    pthread_mutex_t owner;
+    struct transport_owner owner;
     atomic_bool stop;
 };
 
@@ -270,11 +270,11 @@ struct sleeper {
 static void *sleep_on(void *opaque)
 {
     struct sleeper *s = opaque;
-    pthread_mutex_lock(&s->owner);
+    transport_owner_lock(&s->owner);
     while (!atomic_load(&s->stop)) {
         transport_wait(s->t, 100000 * MS, &s->owner);
     }
-    pthread_mutex_unlock(&s->owner);
+    transport_owner_unlock(&s->owner);
     return NULL;
 }
 
@@ -292,13 +292,13 @@ START_TEST(test_assist)
     open_pair(t, false);
     struct sleeper s = {.t = t[0]};
     pthread_t sleeper, sender;
-    pthread_mutex_init(&s.owner, NULL);
+    pthread_mutex_init(&s.owner.mutex, NULL);
     pthread_create(&sleeper, NULL, sleep_on, &s);
     pthread_create(&sender, NULL, send_later, t[1]);
     int src;
     enum traffic traffic;
     const void *bytes;
-    pthread_mutex_lock(&s.owner);
+    transport_owner_lock(&s.owner);
     ssize_t n;
     double end = now_s() + 100;
     while ((n = transport_receive(t[0], &src, &traffic, &bytes)) < 0 && now_s() < end) {
@@ -310,12 +310,12 @@ START_TEST(test_assist)
     ck_assert_int_eq(transport_receive(t[0], &src, &traffic, &bytes), -EAGAIN);
     transport_assist_end(t[0]);
     ck_assert_int_eq(transport_assist(t[0], &s.owner), 0);
-    pthread_mutex_unlock(&s.owner);
+    transport_owner_unlock(&s.owner);
     pthread_join(sender, NULL);
     atomic_store(&s.stop, true);
     transport_wake(t[0]);
     pthread_join(sleeper, NULL);
-    pthread_mutex_destroy(&s.owner);
+    pthread_mutex_destroy(&s.owner.mutex);
     close_pair(t);
 }
 END_TEST
