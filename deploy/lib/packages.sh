@@ -4,7 +4,8 @@
 
 # The cross compiler makes the bare-metal guests, which are what a demo without a network has.
 PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config libhwloc-dev libnuma-dev libzmq3-dev libjansson-dev
-    libfdt-dev libopenmpi-dev openmpi-bin check gcc-riscv64-linux-gnu libcairo2-dev libncurses-dev libmicrohttpd-dev)
+    libfdt-dev libopenmpi-dev openmpi-bin check gcc-riscv64-linux-gnu libcairo2-dev libncurses-dev libmicrohttpd-dev
+    libxxhash-dev)
 # To fetch and pack the real guest, and to show where it is placed.
 PACKAGES_GUEST=(debian-archive-keyring ca-certificates xz-utils cpio kmod binutils-riscv64-linux-gnu numactl util-linux)
 # The oracle, the second compiler, the lab host.
