@@ -2,105 +2,32 @@
  * Good plans without search: greedy construction, then moves and swaps until nothing gets better (2-opt), from several
  * starts; and the two simple policies, pack and spread, that every plan is compared with. All deterministic.
  */
-#include "placement/internal.h"
+#include "placement/solve_state.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A full assignment with what is left of each host node. */
-struct state {
-    const struct solve_problem *p;
-    int16_t cpu[SOLVE_NODES], mem[SOLVE_NODES];
-    unsigned cpu_free[PLACE_MAX_HOST_NODES], users[PLACE_MAX_HOST_NODES];
-    uint64_t mem_free[PLACE_MAX_HOST_NODES];
-    uint64_t pages_free[PLACE_MAX_HOST_NODES][PLACE_MAX_PAGE_SIZES];
-};
-
-static void state_init(struct state *s, const struct solve_problem *p)
+static bool cpu_ok(const struct solve_state *s, unsigned i, int c)
 {
-    memset(s, 0, sizeof(*s));
-    s->p = p;
-    memset(s->cpu, 0xff, sizeof(s->cpu));
-    memset(s->mem, 0xff, sizeof(s->mem));
-    memcpy(s->cpu_free, p->cpu_free, sizeof(s->cpu_free));
-    memcpy(s->mem_free, p->mem_free, sizeof(s->mem_free));
-    memcpy(s->pages_free, p->pages_free, sizeof(s->pages_free));
+    return s->p->cpu_need[i] == 0 ? c < 0 : c >= 0 && solve_state_cpu_fits(s, i, (unsigned)c);
 }
 
-static void put(struct state *s, unsigned i, int c, int m, int sign)
+static bool mem_ok(const struct solve_state *s, unsigned i, int m)
 {
-    const struct solve_problem *p = s->p;
-    if (c >= 0) {
-        s->cpu_free[c] -= (unsigned)sign * p->cpu_need[i];
-        s->users[c] += (unsigned)sign;
-    }
-    if (m >= 0) {
-        if (p->page_kind[i] >= 0) {
-            s->pages_free[m][p->page_kind[i]] -= (uint64_t)sign * p->page_need[i];
-        } else {
-            s->mem_free[m] -= (uint64_t)sign * p->mem_need[i];
-        }
-        if (m != c) {
-            s->users[m] += (unsigned)sign;
-        }
-    }
-    s->cpu[i] = (int16_t)(sign > 0 ? c : -1);
-    s->mem[i] = (int16_t)(sign > 0 ? m : -1);
+    return s->p->mem_need[i] == 0 ? m < 0 : m >= 0 && solve_state_mem_fits(s, i, (unsigned)m);
 }
 
-static bool cpu_ok(const struct state *s, unsigned i, int c)
-{
-    const struct solve_problem *p = s->p;
-    if (p->cpu_need[i] == 0) {
-        return c < 0;
-    }
-    return c >= 0 && p->cpu_need[i] <= s->cpu_free[c] && bitmap_test(&p->cpu_allowed[i], (unsigned)c) &&
-           (!p->distinct || s->users[c] == 0);
-}
-
-static bool mem_ok(const struct state *s, unsigned i, int m)
-{
-    const struct solve_problem *p = s->p;
-    if (p->mem_need[i] == 0) {
-        return m < 0;
-    }
-    if (m < 0 || !bitmap_test(&p->mem_allowed[i], (unsigned)m) || (p->distinct && s->users[m] != 0)) {
-        return false;
-    }
-    int k = p->page_kind[i];
-    return k >= 0 ? p->page_need[i] <= s->pages_free[m][k] : p->mem_need[i] <= s->mem_free[m];
-}
-
-static bool pair_ok(const struct state *s, unsigned i, int c, int m)
+static bool pair_ok(const struct solve_state *s, unsigned i, int c, int m)
 {
     return cpu_ok(s, i, c) && mem_ok(s, i, m) && (c < 0 || m < 0 || s->p->group[c] == s->p->group[m]);
-}
-
-/* What guest node i costs at (c, m) towards all others that have a place, and itself. */
-static double cost_at(const struct state *s, unsigned i, int c, int m)
-{
-    const struct solve_problem *p = s->p;
-    double sum = c >= 0 && m >= 0 ? p->traffic[i][i] * p->cost[(unsigned)c * p->h + (unsigned)m] : 0;
-    for (unsigned k = 0; k < p->n; k++) {
-        if (k == i) {
-            continue;
-        }
-        if (c >= 0 && s->mem[k] >= 0) {
-            sum += p->traffic[i][k] * p->cost[(unsigned)c * p->h + (unsigned)s->mem[k]];
-        }
-        if (m >= 0 && s->cpu[k] >= 0) {
-            sum += p->traffic[k][i] * p->cost[(unsigned)s->cpu[k] * p->h + (unsigned)m];
-        }
-    }
-    return sum;
 }
 
 /*
  * The cheapest place for guest node i as things are. Whole pairs are tried on one host node first; CPU and memory on
  * different ones only where the guest node fits nowhere whole, or where `split` asks (O(h^2) instead of O(h)).
  */
-static bool best_place(const struct state *s, unsigned i, bool split, int *best_c, int *best_m, double *best)
+static bool best_place(const struct solve_state *s, unsigned i, bool split, int *best_c, int *best_m, double *best)
 {
     const struct solve_problem *p = s->p;
     bool has_cpu = p->cpu_need[i] > 0, has_mem = p->mem_need[i] > 0, found = false;
@@ -110,7 +37,7 @@ static bool best_place(const struct state *s, unsigned i, bool split, int *best_
         if (!pair_ok(s, i, c, m)) {
             continue;
         }
-        double v = cost_at(s, i, c, m);
+        double v = solve_state_cost(s, i, c, m);
         if (v < *best - 1e-12) {
             *best = v, *best_c = c, *best_m = m, found = true;
         }
@@ -126,7 +53,7 @@ static bool best_place(const struct state *s, unsigned i, bool split, int *best_
             if (c == m || !pair_ok(s, i, (int)c, (int)m)) {
                 continue;
             }
-            double v = cost_at(s, i, (int)c, (int)m);
+            double v = solve_state_cost(s, i, (int)c, (int)m);
             if (v < *best - 1e-12) {
                 *best = v, *best_c = (int)c, *best_m = (int)m, found = true;
             }
@@ -135,7 +62,7 @@ static bool best_place(const struct state *s, unsigned i, bool split, int *best_
     return found;
 }
 
-static bool greedy(struct state *s, const unsigned *order)
+static bool greedy(struct solve_state *s, const unsigned *order)
 {
     for (unsigned q = 0; q < s->p->n; q++) {
         int c = -1, m = -1;
@@ -143,50 +70,50 @@ static bool greedy(struct state *s, const unsigned *order)
         if (!best_place(s, order[q], false, &c, &m, &cost)) {
             return false;
         }
-        put(s, order[q], c, m, 1);
+        solve_state_put(s, order[q], c, m, 1);
     }
     return true;
 }
 
-static bool try_move(struct state *s, unsigned i)
+static bool try_move(struct solve_state *s, unsigned i)
 {
     int c = s->cpu[i], m = s->mem[i], nc = c, nm = m;
-    double now = cost_at(s, i, c, m), then;
-    put(s, i, c, m, -1);
+    double now = solve_state_cost(s, i, c, m), then;
+    solve_state_put(s, i, c, m, -1);
     bool better = best_place(s, i, s->p->n * s->p->h <= 1024, &nc, &nm, &then) && then < now - 1e-12;
-    put(s, i, better ? nc : c, better ? nm : m, 1);
+    solve_state_put(s, i, better ? nc : c, better ? nm : m, 1);
     return better;
 }
 
-static bool try_swap(struct state *s, unsigned i, unsigned j)
+static bool try_swap(struct solve_state *s, unsigned i, unsigned j)
 {
     int ci = s->cpu[i], mi = s->mem[i], cj = s->cpu[j], mj = s->mem[j];
     if ((ci == cj && mi == mj) || (ci < 0) != (cj < 0) || (mi < 0) != (mj < 0)) {
         return false;
     }
     /* The traffic between i and j is counted on one side only, before and after. */
-    double before = cost_at(s, j, cj, mj);
-    put(s, j, cj, mj, -1);
-    before += cost_at(s, i, ci, mi);
-    put(s, i, ci, mi, -1);
+    double before = solve_state_cost(s, j, cj, mj);
+    solve_state_put(s, j, cj, mj, -1);
+    before += solve_state_cost(s, i, ci, mi);
+    solve_state_put(s, i, ci, mi, -1);
     bool ok = pair_ok(s, i, cj, mj);
     if (ok) {
-        double after = cost_at(s, i, cj, mj);
-        put(s, i, cj, mj, 1);
+        double after = solve_state_cost(s, i, cj, mj);
+        solve_state_put(s, i, cj, mj, 1);
         ok = pair_ok(s, j, ci, mi);
-        after += ok ? cost_at(s, j, ci, mi) : 0;
+        after += ok ? solve_state_cost(s, j, ci, mi) : 0;
         if (ok && after < before - 1e-12) {
-            put(s, j, ci, mi, 1);
+            solve_state_put(s, j, ci, mi, 1);
             return true;
         }
-        put(s, i, cj, mj, -1);
+        solve_state_put(s, i, cj, mj, -1);
     }
-    put(s, i, ci, mi, 1);
-    put(s, j, cj, mj, 1);
+    solve_state_put(s, i, ci, mi, 1);
+    solve_state_put(s, j, cj, mj, 1);
     return false;
 }
 
-static void improve(struct state *s, uint64_t *steps)
+static void improve(struct solve_state *s, uint64_t *steps)
 {
     bool better = true;
     for (unsigned round = 0; better && round < 64; round++) {
@@ -201,7 +128,7 @@ static void improve(struct state *s, uint64_t *steps)
     }
 }
 
-static void keep_better(struct solve_result *r, const struct state *s)
+static void keep_better(struct solve_result *r, const struct solve_state *s)
 {
     double cost = solve_cost(s->p, s->cpu, s->mem);
     if (!r->feasible || cost < r->cost - 1e-9) {
@@ -249,7 +176,7 @@ static void order_make(const struct solve_problem *p, unsigned start, unsigned *
     }
 }
 
-static void result_from(struct solve_result *r, const struct state *s)
+static void result_from(struct solve_result *r, const struct solve_state *s)
 {
     r->feasible = true;
     r->cost = solve_cost(s->p, s->cpu, s->mem);
@@ -258,14 +185,14 @@ static void result_from(struct solve_result *r, const struct state *s)
 }
 
 /* Places guest node i with its CPUs on x; its memory there too, or as near as there is room. */
-static bool put_at(struct state *s, unsigned i, unsigned x)
+static bool put_at(struct solve_state *s, unsigned i, unsigned x)
 {
     const struct solve_problem *p = s->p;
     bool has_cpu = p->cpu_need[i] > 0, has_mem = p->mem_need[i] > 0;
     int best = -1, c = has_cpu ? (int)x : -1;
     if (!has_mem) {
         if (pair_ok(s, i, c, -1)) {
-            put(s, i, c, -1, 1);
+            solve_state_put(s, i, c, -1, 1);
             return true;
         }
         return false;
@@ -279,16 +206,16 @@ static bool put_at(struct state *s, unsigned i, unsigned x)
         }
     }
     if (best >= 0) {
-        put(s, i, c, best, 1);
+        solve_state_put(s, i, c, best, 1);
     }
     return best >= 0;
 }
 
 bool solve_spread(const struct solve_problem *p, struct solve_result *r)
 {
-    struct state s;
+    struct solve_state s;
     memset(r, 0, sizeof(*r));
-    state_init(&s, p);
+    solve_state_init(&s, p);
     unsigned next = 0;
     for (unsigned i = 0; i < p->n; i++) {
         if (p->cpu_need[i] == 0 && p->mem_need[i] == 0) {
@@ -339,16 +266,16 @@ bool solve_pack(const struct solve_problem *p, struct solve_result *r)
             continue;
         }
         unsigned order[PLACE_MAX_HOST_NODES], used = 0;
-        struct state s;
+        struct solve_state s;
         by_distance(p, start, order);
-        state_init(&s, p);
+        solve_state_init(&s, p);
         bool all = true;
         for (unsigned i = 0; i < p->n && all; i++) {
             bool done = p->cpu_need[i] == 0 && p->mem_need[i] == 0;
             for (unsigned k = 0; k < p->h && !done; k++) {
                 int c = p->cpu_need[i] > 0 ? (int)order[k] : -1, m = p->mem_need[i] > 0 ? (int)order[k] : -1;
                 if (pair_ok(&s, i, c, m)) {
-                    put(&s, i, c, m, 1);
+                    solve_state_put(&s, i, c, m, 1);
                     done = true;
                 }
             }
@@ -371,10 +298,10 @@ bool solve_pack(const struct solve_problem *p, struct solve_result *r)
 
 static void improve_from(const struct solve_problem *p, const struct solve_result *from, struct solve_result *r)
 {
-    struct state s;
-    state_init(&s, p);
+    struct solve_state s;
+    solve_state_init(&s, p);
     for (unsigned i = 0; i < p->n; i++) {
-        put(&s, i, from->cpu[i], from->mem[i], 1);
+        solve_state_put(&s, i, from->cpu[i], from->mem[i], 1);
     }
     improve(&s, &r->steps);
     keep_better(r, &s);
@@ -395,9 +322,9 @@ void solve_heuristic(const struct solve_problem *p, struct solve_result *r)
     unsigned starts = p->n <= 16 ? 24 : 8;
     for (unsigned start = 0; start < starts && !(r->feasible && r->cost <= r->bound + 1e-9); start++) {
         unsigned order[SOLVE_NODES];
-        struct state s;
+        struct solve_state s;
         order_make(p, start, order);
-        state_init(&s, p);
+        solve_state_init(&s, p);
         if (greedy(&s, order)) {
             improve(&s, &r->steps);
             keep_better(r, &s);

@@ -12,7 +12,7 @@
  *           fit there. These row values again go into an assignment problem over c.
  * This is the Gilmore-Lawler bound of the quadratic assignment problem, widened to capacities.
  */
-#include "placement/internal.h"
+#include "placement/solve_state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,14 +26,10 @@ struct search {
     unsigned order[SOLVE_NODES];                               /* guest nodes, heaviest first */
     uint16_t near[PLACE_MAX_HOST_NODES][PLACE_MAX_HOST_NODES]; /* per initiator: targets, cheapest first */
     uint8_t by_traffic[SOLVE_NODES][SOLVE_NODES];              /* per guest node: columns, most traffic first */
-    int16_t cpu[SOLVE_NODES], mem[SOLVE_NODES];
+    struct solve_state at;
     bool placed[SOLVE_NODES];
-    unsigned cpu_free[PLACE_MAX_HOST_NODES];
-    uint64_t mem_free[PLACE_MAX_HOST_NODES];
-    uint64_t pages_free[PLACE_MAX_HOST_NODES][PLACE_MAX_PAGE_SIZES];
-    unsigned users[PLACE_MAX_HOST_NODES]; /* distinct: guest nodes with anything there */
-    double rest[SOLVE_NODES + 1];         /* by depth: what the open parts cost at least, even if all were local */
-    double known;                         /* the A x A part */
+    double rest[SOLVE_NODES + 1]; /* by depth: what the open parts cost at least, even if all were local */
+    double known;                 /* the A x A part */
     uint64_t steps, max_steps;
     unsigned keep; /* how many solutions are kept: 1 to prove, more for alternatives */
     bool gave_up;
@@ -92,41 +88,11 @@ bool solve_feasible(const struct solve_problem *p, const int16_t *cpu, const int
     return true;
 }
 
-static bool cpu_fits(const struct search *s, unsigned i, unsigned x)
-{
-    return s->p->cpu_need[i] <= s->cpu_free[x] && bitmap_test(&s->p->cpu_allowed[i], x) &&
-           (!s->p->distinct || s->users[x] == 0);
-}
-
-static bool mem_fits(const struct search *s, unsigned i, unsigned x)
-{
-    if (!bitmap_test(&s->p->mem_allowed[i], x) || (s->p->distinct && s->users[x] != 0)) {
-        return false;
-    }
-    int k = s->p->page_kind[i];
-    return k >= 0 ? s->p->page_need[i] <= s->pages_free[x][k] : s->p->mem_need[i] <= s->mem_free[x];
-}
-
 /* Takes (sign 1) or gives back (sign -1) what guest node i needs at its place. */
 static void occupy(struct search *s, unsigned i, int c, int m, int sign)
 {
     const struct solve_problem *p = s->p;
-    if (c >= 0) {
-        s->cpu_free[c] -= (unsigned)sign * p->cpu_need[i];
-        s->users[c] += (unsigned)sign;
-    }
-    if (m >= 0) {
-        if (p->page_kind[i] >= 0) {
-            s->pages_free[m][p->page_kind[i]] -= (uint64_t)sign * p->page_need[i];
-        } else {
-            s->mem_free[m] -= (uint64_t)sign * p->mem_need[i];
-        }
-        if (m != c) {
-            s->users[m] += (unsigned)sign;
-        }
-    }
-    s->cpu[i] = (int16_t)c;
-    s->mem[i] = (int16_t)m;
+    solve_state_put(&s->at, i, c, m, sign);
     s->placed[i] = sign > 0;
     for (unsigned k = 0; k < p->n; k++) {
         double there = sign * p->traffic[i][k], back = sign * p->traffic[k][i];
@@ -137,25 +103,6 @@ static void occupy(struct search *s, unsigned i, int c, int m, int sign)
             s->to_placed[k][x] += back * p->cost[x * p->h + (unsigned)m];
         }
     }
-}
-
-/* The part of the cost between guest node i at (c, m) and everything placed, itself included. */
-static double added_cost(const struct search *s, unsigned i, int c, int m)
-{
-    const struct solve_problem *p = s->p;
-    double sum = c >= 0 && m >= 0 ? p->traffic[i][i] * p->cost[(unsigned)c * p->h + (unsigned)m] : 0;
-    for (unsigned k = 0; k < p->n; k++) {
-        if (!s->placed[k] || k == i) {
-            continue;
-        }
-        if (c >= 0 && s->mem[k] >= 0) {
-            sum += p->traffic[i][k] * p->cost[(unsigned)c * p->h + (unsigned)s->mem[k]];
-        }
-        if (m >= 0 && s->cpu[k] >= 0) {
-            sum += p->traffic[k][i] * p->cost[(unsigned)s->cpu[k] * p->h + (unsigned)m];
-        }
-    }
-    return sum;
 }
 
 /*
@@ -272,7 +219,7 @@ static unsigned most_fit(const struct search *s, unsigned x, const unsigned *ope
     unsigned n = 0;
     for (unsigned o = 0; o < num; o++) {
         unsigned i = open[o];
-        if (memory ? !mem_fits(s, i, x) : !cpu_fits(s, i, x)) {
+        if (memory ? !solve_state_mem_fits(&s->at, i, x) : !solve_state_cpu_fits(&s->at, i, x)) {
             continue;
         }
         uint64_t v = memory ? (p->page_kind[i] >= 0 ? 0 : p->mem_need[i]) : p->cpu_need[i];
@@ -282,7 +229,7 @@ static unsigned most_fit(const struct search *s, unsigned x, const unsigned *ope
         }
         need[at] = v;
     }
-    uint64_t left = memory ? s->mem_free[x] : s->cpu_free[x];
+    uint64_t left = memory ? s->at.mem_free[x] : s->at.cpu_free[x];
     unsigned fit = 0;
     while (fit < n && need[fit] <= left) {
         left -= need[fit++];
@@ -335,12 +282,13 @@ static double open_bound(struct search *s, double enough)
     for (unsigned o = 0; o < nm; o++) {
         unsigned k = mems[o];
         for (unsigned x = 0; x < p->h; x++) {
-            s->fit_cost[k][x] = mem_fits(s, k, x) ? s->from_placed[k][x] : INFINITY;
+            s->fit_cost[k][x] = solve_state_mem_fits(&s->at, k, x) ? s->from_placed[k][x] : INFINITY;
         }
     }
     for (unsigned o = 0; o < nc; o++) {
         for (unsigned x = 0; x < p->h; x++) {
-            s->row_cost[cpus[o]][x] = cpu_fits(s, cpus[o], x) ? row_value(s, cpus[o], x, mem_times) : INFINITY;
+            s->row_cost[cpus[o]][x] =
+                solve_state_cpu_fits(&s->at, cpus[o], x) ? row_value(s, cpus[o], x, mem_times) : INFINITY;
         }
     }
     /* From the cheap bound to the dear one; whoever asks is content as soon as `enough` is reached. */
@@ -382,16 +330,16 @@ static void solution_keep(struct search *s, double cost)
     if (!r->feasible || cost < r->cost - 1e-9) {
         r->feasible = true;
         r->cost = cost;
-        memcpy(r->cpu, s->cpu, sizeof(r->cpu));
-        memcpy(r->mem, s->mem, sizeof(r->mem));
+        memcpy(r->cpu, s->at.cpu, sizeof(r->cpu));
+        memcpy(r->mem, s->at.mem, sizeof(r->mem));
         return;
     }
-    if (s->keep == 1 || same_places(p, r->cpu, r->mem, s->cpu, s->mem)) {
+    if (s->keep == 1 || same_places(p, r->cpu, r->mem, s->at.cpu, s->at.mem)) {
         return;
     }
     unsigned at = r->num_alternatives;
     for (unsigned a = 0; a < r->num_alternatives; a++) {
-        if (same_places(p, r->alternative[a].cpu, r->alternative[a].mem, s->cpu, s->mem)) {
+        if (same_places(p, r->alternative[a].cpu, r->alternative[a].mem, s->at.cpu, s->at.mem)) {
             return;
         }
     }
@@ -404,8 +352,8 @@ static void solution_keep(struct search *s, double cost)
         r->alternative[at] = r->alternative[at - 1];
     }
     r->alternative[at].cost = cost;
-    memcpy(r->alternative[at].cpu, s->cpu, sizeof(r->cpu));
-    memcpy(r->alternative[at].mem, s->mem, sizeof(r->mem));
+    memcpy(r->alternative[at].cpu, s->at.cpu, sizeof(r->cpu));
+    memcpy(r->alternative[at].mem, s->at.mem, sizeof(r->mem));
 }
 
 struct candidate {
@@ -428,15 +376,15 @@ static unsigned candidates_make(const struct search *s, unsigned i, struct candi
     bool has_cpu = p->cpu_need[i] > 0, has_mem = p->mem_need[i] > 0;
     unsigned n = 0;
     for (unsigned c = 0; c < (has_cpu ? p->h : 1); c++) {
-        if (has_cpu && !cpu_fits(s, i, c)) {
+        if (has_cpu && !solve_state_cpu_fits(&s->at, i, c)) {
             continue;
         }
         for (unsigned m = 0; m < (has_mem ? p->h : 1); m++) {
-            if (has_mem && (!mem_fits(s, i, m) || (has_cpu && p->group[c] != p->group[m]))) {
+            if (has_mem && (!solve_state_mem_fits(&s->at, i, m) || (has_cpu && p->group[c] != p->group[m]))) {
                 continue;
             }
             int at_c = has_cpu ? (int)c : -1, at_m = has_mem ? (int)m : -1;
-            out[n++] = (struct candidate){added_cost(s, i, at_c, at_m), (int16_t)at_c, (int16_t)at_m};
+            out[n++] = (struct candidate){solve_state_cost(&s->at, i, at_c, at_m), (int16_t)at_c, (int16_t)at_m};
         }
     }
     qsort(out, n, sizeof(*out), by_added);
@@ -508,9 +456,7 @@ static struct search *search_new(const struct solve_problem *p, struct solve_res
     s->p = p;
     s->r = r;
     s->max_steps = p->max_steps;
-    memcpy(s->cpu_free, p->cpu_free, sizeof(s->cpu_free));
-    memcpy(s->mem_free, p->mem_free, sizeof(s->mem_free));
-    memcpy(s->pages_free, p->pages_free, sizeof(s->pages_free));
+    solve_state_init(&s->at, p);
     for (unsigned i = 0; i < p->n; i++) {
         unsigned at = i;
         for (; at > 0 && node_weight(p, s->order[at - 1]) < node_weight(p, i); at--) {
