@@ -83,6 +83,9 @@ static json_t *plan_node_json(const struct host_shape *h, const struct guest_sha
                           place_mem_policy_name(n->policy), "host_nodes", set_json(&os), "told", (int)n->told,
                           "overcommitted", (int)n->overcommitted, "reason", n->reason);
     json_object_set_new(o, "thp", json_string(g->node[i].thp < 0 ? "host" : g->node[i].thp > 0 ? "on" : "off"));
+    if (g->node[i].rank >= 0) { /* over ranks: where its harts run and its pages have their home */
+        json_object_set_new(o, "rank", json_integer(g->node[i].rank));
+    }
     if (h->num_hosts > 1 && (n->cpu_node >= 0 || n->mem_node >= 0)) {
         int x = n->cpu_node >= 0 ? n->cpu_node : n->mem_node;
         json_object_set_new(o, "host", json_string(h->host[h->node[x].host].name));
