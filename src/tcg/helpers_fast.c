@@ -2,14 +2,48 @@
  * The short paths out of generated code. Compiled with general registers only: the guest's FP registers are live in
  * the vector registers.
  */
+#include "memory/tlb_inline.h"
 #include "tcg/helpers.h"
 #include "weft/log.h"
+
+/* An access that crosses a page, where the first level admits both parts. */
+static struct value_ok load_crossing(struct cpu *cpu, gva_t va, unsigned size)
+{
+    unsigned head = (unsigned)(GUEST_PAGE_SIZE - (va & ~GUEST_PAGE_MASK));
+    const uint8_t *p0 = tlb_probe_read(cpu->ctx, va, 1), *p1 = tlb_probe_read(cpu->ctx, va + head, 1);
+    uint64_t v = 0;
+    if (!p0 || !p1) {
+        return (struct value_ok){0, 0};
+    }
+    for (unsigned i = 0; i < size; i++) {
+        v |= guest_get(i < head ? p0 + i : p1 + (i - head), 1) << (8 * i);
+    }
+    return (struct value_ok){v, 1};
+}
+
+static struct value_ok store_crossing(struct cpu *cpu, gva_t va, unsigned size, uint64_t value)
+{
+    unsigned head = (unsigned)(GUEST_PAGE_SIZE - (va & ~GUEST_PAGE_MASK));
+    uint8_t *p0 = tlb_probe_write(cpu->ctx, va, 1), *p1 = tlb_probe_write(cpu->ctx, va + head, 1);
+    if (!p0 || !p1) {
+        return (struct value_ok){0, 0};
+    }
+    for (unsigned i = 0; i < size; i++) {
+        guest_put(i < head ? p0 + i : p1 + (i - head), 1, value >> (8 * i) & 0xff);
+    }
+    return (struct value_ok){0, 1};
+}
 
 #define LOAD_FAST(name, type, extended)                                                                                \
     struct value_ok tcg_load_fast_##name(struct cpu *cpu, gva_t va)                                                    \
     {                                                                                                                  \
-        const void *p;                                                                                                 \
-        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !(p = tlb_refill_read(cpu, va))) {             \
+        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type)) {                                                \
+            struct value_ok r = load_crossing(cpu, va, sizeof(type));                                                  \
+            r.value = (uint64_t)(extended)(type)r.value;                                                               \
+            return r;                                                                                                  \
+        }                                                                                                              \
+        const void *p = tlb_refill_read(cpu, va);                                                                      \
+        if (!p) {                                                                                                      \
             return (struct value_ok){0, 0};                                                                            \
         }                                                                                                              \
         type v;                                                                                                        \
@@ -28,8 +62,11 @@ LOAD_FAST(64, uint64_t, uint64_t)
 #define STORE_FAST(name, type)                                                                                         \
     struct value_ok tcg_store_fast_##name(struct cpu *cpu, gva_t va, uint64_t value)                                   \
     {                                                                                                                  \
-        void *p;                                                                                                       \
-        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type) || !(p = tlb_refill_write(cpu, va))) {            \
+        if ((va & ~GUEST_PAGE_MASK) > GUEST_PAGE_SIZE - sizeof(type)) {                                                \
+            return store_crossing(cpu, va, sizeof(type), value);                                                       \
+        }                                                                                                              \
+        void *p = tlb_refill_write(cpu, va);                                                                           \
+        if (!p) {                                                                                                      \
             return (struct value_ok){0, 0};                                                                            \
         }                                                                                                              \
         type v = (type)value;                                                                                          \
