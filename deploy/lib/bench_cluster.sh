@@ -315,6 +315,7 @@ cluster_main() {
     if [ -n "$keep" ]; then mkdir -p "$keep" && cluster_work=$(cd "$keep" && pwd); else scratch_dir cluster_work; fi
     cluster_rows=$cluster_work/rows
     : >"$cluster_rows"
+    rm -f "$cluster_work"/*.stats # of an earlier run
     trap 'netns_clean; scratch_cleanup' EXIT
     trap 'exit 130' INT TERM
     cluster_mpirun=(mpirun --oversubscribe --bind-to none)
