@@ -176,7 +176,8 @@ static void *stream_run(void *arg)
     }
     double start = now();
     const uint64_t piece = 1 << 20;
-    for (uint64_t at = 0; !atomic_load_explicit(&s->all->stop, memory_order_relaxed);
+    /* One piece at least: a thread that comes to run after the end would count as one without any bandwidth. */
+    for (uint64_t at = 0; s->moved == 0 || !atomic_load_explicit(&s->all->stop, memory_order_relaxed);
          at = at + piece < s->bytes ? at + piece : 0) {
         uint64_t n = s->bytes - at < piece ? s->bytes - at : piece;
         if (s->all->write) {

@@ -131,8 +131,8 @@ START_TEST(probe_is_cached_and_preferred)
     for (unsigned i = 0; i < r.nodes; i++) {
         for (unsigned t = 0; t < r.nodes; t++) {
             if (host->node[i].num_pus > 0 && host->node[t].capacity > 0) {
-                ck_assert(r.latency_ns[i * r.nodes + t] > 0.1 && r.latency_ns[i * r.nodes + t] < 1e6);
-                ck_assert(r.read_mbs[i * r.nodes + t] > 1 && r.write_mbs[i * r.nodes + t] > 1);
+                ck_assert(r.latency_ns[i * r.nodes + t] > 0.1 && r.latency_ns[i * r.nodes + t] < 1e9);
+                ck_assert(r.read_mbs[i * r.nodes + t] > 0 && r.write_mbs[i * r.nodes + t] > 0);
             }
         }
     }
