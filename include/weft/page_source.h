@@ -18,9 +18,8 @@
  *   page_source_right               any thread, a relaxed load, no lock
  *   page_source_acquire, _operate   any thread but the coherence thread; never block: done() tells the end
  *   page_source_taken               any thread, once per take(), also from inside take()
- *   struct page_user_ops, done()    called by the coherence thread, or by a thread inside acquire, operate or taken that
- *                                   does its step (also for requests of others); must not block, must not call acquire
- *                                   or operate
+ *   struct page_user_ops, done()    called by the coherence thread, or by a thread inside acquire, operate or taken
+ * that does its step (also for requests of others); must not block, must not call acquire or operate
  */
 #ifndef WEFT_PAGE_SOURCE_H
 #define WEFT_PAGE_SOURCE_H

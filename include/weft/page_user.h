@@ -96,9 +96,9 @@ void page_dma_destroy(struct page_dma **d);
 /* While parked no page_dma holds anything or asks for anything: for who stops the world. With the BQL. */
 void page_users_park(struct page_users *users, bool park);
 
-/* Has this rank the right on the page of gpa (which is RAM)? Always, on one rank. The hart may rely on it until its next
- * safe point, and is asked from now on when the page is taken. Own thread; any other with cpu NULL, which may not rely
- * on the answer. */
+/* Has this rank the right on the page of gpa (which is RAM)? Always, on one rank. The hart may rely on it until its
+ * next safe point, and is asked from now on when the page is taken. Own thread; any other with cpu NULL, which may not
+ * rely on the answer. */
 bool page_users_claim(struct cpu *cpu, const struct ram *ram, gpa_t gpa, enum page_right right);
 static inline bool page_users_has(struct cpu *cpu, const struct ram *ram, gpa_t gpa, enum page_right right)
 {
