@@ -46,7 +46,13 @@ struct cluster_config {
     unsigned silence_ms; /* a rank that is silent so long is lost */
 };
 
-enum { CLUSTER_DEFAULT_HOLD_US = 20, CLUSTER_DEFAULT_HOT = 24, CLUSTER_SILENCE_MS = 3500, CLUSTER_PREFETCH = 16, CLUSTER_FOLLOW = 12 };
+enum {
+    CLUSTER_DEFAULT_HOLD_US = 20,
+    CLUSTER_DEFAULT_HOT = 24,
+    CLUSTER_SILENCE_MS = 3500,
+    CLUSTER_PREFETCH = 16,
+    CLUSTER_FOLLOW = 12
+};
 
 struct cluster *cluster_create(const struct cluster_config *config);
 /* Starts the thread (named "coherence"). After all ranks have connected. */
