@@ -1,7 +1,8 @@
 /*
  * The directory as a Promela model: what directory.c and directory_home.c do for one page, over and over, by every rank.
  *
- * Left out, because the simulator drives the real code through them: hold time, served pages, prefetch, loss of a rank.
+ * Left out, because the simulator drives the real code through them: hold time, loss of a rank. With SERVE the home may
+ * serve a page that is at home (and end that at any moment) and refuse prefetches, and ranks send single accesses to it.
  * Kept: the queue at the home, reads side by side, invalidations with gathered acknowledgements, versions and upgrades without
  * bytes, users that come down late, GETs that cross a FORWARD or an INVALIDATE. Each pair of ranks has two channels (small
  * messages and pages); nothing is known about the order between channels.
@@ -27,7 +28,11 @@
 #define HOME RANKS /* the home's entry is an endpoint of its own; rank p holds page p at the start */
 #define CURRENT 255
 
-mtype = { GET, FORWARD, INVALIDATE, GRANT, INVALIDATED, DONE };
+#ifndef SERVE
+#define SERVE 0 /* 1: pages served at their home, and prefetches that are refused */
+#endif
+
+mtype = { GET, FORWARD, INVALIDATE, GRANT, INVALIDATED, DONE, SERVED, REFUSED, OP, OP_DONE, OP_REFUSED };
 
 /* type, requester, right, acks, version or have, bytes */
 chan net[PAGES * (RANKS + 1) * (RANKS + 1) * 2] = [2] of { mtype, byte, byte, byte, byte, byte };
@@ -40,12 +45,20 @@ byte users[PAGES * RANKS];
 byte version[PAGES * RANKS];
 byte bytes[PAGES * RANKS];
 byte asked[PAGES * RANKS];
+#if SERVE
+byte served[PAGES * RANKS]; /* the home said so: 1; an access is under way: 2 */
+#endif
 /* Per page: the last bytes written. */
 byte last[PAGES];
 byte writes[PAGES];
 byte spent; /* of TOTAL */
 
 #define I (p * RANKS + r)
+#if SERVE
+#define NO_OP (served[I] != 2) /* one thread of each rank */
+#else
+#define NO_OP true
+#endif
 
 inline check(p)
 {
@@ -79,12 +92,15 @@ end:
     do
     /* A user asks for a right that it has not, or that is just being taken. */
     :: atomic {
-        asked[I] == 0 && (LIMIT == 0 || requests < LIMIT) && (TOTAL == 0 || spent < TOTAL) && (taking -> take_right : line[I]) < 2 ->
+        asked[I] == 0 && NO_OP && (LIMIT == 0 || requests < LIMIT) && (TOTAL == 0 || spent < TOTAL) && (taking -> take_right : line[I]) < 2 ->
             if
             :: (taking -> take_right : line[I]) == 0 -> right = 1
             :: right = 2
             fi;
             asked[I] = right;
+#if SERVE
+            served[I] = 0;
+#endif
             if
             :: LIMIT > 0 -> requests++
             :: else -> skip
@@ -96,6 +112,14 @@ end:
             CH(p, r, HOME, 0)!GET, r, right, 0, version[I], 0;
             right = 0
        }
+#if SERVE
+    /* An access that the home shall perform. */
+    :: atomic { served[I] == 1 && asked[I] == 0 && line[I] == 0 -> served[I] = 2; CH(p, r, HOME, 0)!OP, r, 0, 0, 0, 0 }
+    :: atomic { CH(p, HOME, r, 0)?SERVED, _, _, _, _, _ -> assert(asked[I] && !granted && !got); asked[I] = 0; served[I] = 1 }
+    :: atomic { CH(p, HOME, r, 0)?REFUSED, _, _, _, _, _ -> assert(asked[I] == 1 && !granted); asked[I] = 0 }
+    :: atomic { CH(p, HOME, r, 0)?OP_DONE, _, _, _, _, _ -> served[I] = (served[I] == 2 -> 1 : 0) }
+    :: atomic { CH(p, HOME, r, 0)?OP_REFUSED, _, _, _, _, _ -> served[I] = 0 }
+#endif
     /* A user writes. */
     :: d_step {
         users[I] == 2 && writes[p] < WRITES ->
@@ -196,6 +220,9 @@ proctype Home(byte p)
     byte reads;           /* ranks whose read is under way */
     byte writer = 0;      /* requester + 1 of the write, or of the read of an exclusive page, under way */
     bool exclusive = true, write;
+#if SERVE
+    bool hot;
+#endif
 
 end:
     do
@@ -203,6 +230,27 @@ end:
     :: atomic { CH(p, s, HOME, 0)?GET, who, right, _, have, _ ->                                                     \
             queue[p]!who, right, have; who = 0; right = 0; have = 0 }                                                  \
     :: atomic { CH(p, s, HOME, 0)?DONE, who, _, _, _, _ -> goto done }
+#if SERVE
+#define LISTEN_MORE(s)                                                                                                 \
+    :: atomic { CH(p, s, HOME, 0)?[GET, _, 1, _, _, _] -> CH(p, s, HOME, 0)?GET, _, _, _, _, _;                        \
+            CH(p, HOME, s, 0)!REFUSED, 0, 0, 0, 0, 0 }                                                                 \
+    :: atomic { CH(p, s, HOME, 0)?OP, who, _, _, _, _ -> goto op }
+    LISTEN_MORE(0)
+    LISTEN_MORE(1)
+#if RANKS > 2
+    LISTEN_MORE(2)
+#endif
+    :: hot -> hot = false /* the end of its term */
+    /* Bounced often enough, and home now: it is served from here on, or still. */
+    :: atomic {
+        nempty(queue[p]) && writer == 0 && reads == 0 && exclusive && holders == (1 << p) ->
+            queue[p]?who, right, have;
+            if
+            :: who != p -> hot = true; CH(p, HOME, who, 0)!SERVED, 0, 0, 0, 0, 0; who = 0; right = 0; have = 0
+            :: else -> hot = false; goto start
+            fi
+       }
+#endif
     LISTEN(0)
     LISTEN(1)
 #if RANKS > 2
@@ -215,8 +263,34 @@ end:
        }
     od;
 
+#if SERVE
+op:
+    atomic {
+        if
+        :: hot ->
+            assert(exclusive && holders == (1 << p) && writer == 0 && reads == 0);
+            assert(users[p * RANKS + p] == 2 && bytes[p * RANKS + p] == last[p]);
+            if
+            :: writes[p] < WRITES ->
+                writes[p]++;
+                bytes[p * RANKS + p] = writes[p];
+                last[p] = writes[p];
+                version[p * RANKS + p]++
+            :: true -> skip /* a load */
+            fi;
+            CH(p, HOME, who, 0)!OP_DONE, 0, 0, 0, 0, 0
+        :: else -> CH(p, HOME, who, 0)!OP_REFUSED, 0, 0, 0, 0, 0
+        fi;
+        who = 0;
+        goto end
+    }
+#endif
+
 start:
     atomic {
+#if SERVE
+        hot = false;
+#endif
         if
         :: right == 1 ->
             source = ((holders >> p) & 1 -> p : 0);
@@ -315,7 +389,9 @@ init
         assert(empty(queue[p]));
         r = 0;
         do
-        :: r < RANKS -> assert(asked[p * RANKS + r] == 0); r++
+        :: r < RANKS ->
+            assert(asked[p * RANKS + r] == 0 && NO_OP);
+            r++
         :: else -> break
         od;
         p++
