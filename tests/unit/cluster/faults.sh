@@ -16,8 +16,14 @@ wait_for() {
     done
     "$@"
 }
+# shellcheck disable=SC2317  # called by wait_for
+# shellcheck disable=SC2317 # wait_for calls these
 started() { [ "$(find "$dir" -name '[0-9]' -size +0 | wc -l)" = "$ranks" ]; }
+# shellcheck disable=SC2317
+# shellcheck disable=SC2317
 survivors_ended() { [ "$(find "$dir" -name '*.end' -size +0 | wc -l)" -ge $((ranks - 1)) ]; }
+# shellcheck disable=SC2317
+# shellcheck disable=SC2317
 gone() { ! kill -0 "$(cat "$dir/$1")" 2>/dev/null; }
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
