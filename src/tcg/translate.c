@@ -72,7 +72,8 @@ static void block_begin(struct tr *t, unsigned max)
     t->boxed = 0;
     t->flags_at = t->rax_at = NULL;
     t->bb_cold = t->num_cold;
-    t->bb_off = t->plain ? GUEST_PAGE_SIZE : t->off; /* a jump back to where a plain block starts has groups again */
+    /* A jump back to where a plain block starts has groups again. (The page's end is a target like any other.) */
+    t->bb_off = t->plain ? TR_NOWHERE : t->off;
     t->bb = (uint8_t)t->num_entries;
     struct borrow *b = &t->borrow[t->bb];
     tr_choose_borrow(t, b);

@@ -79,7 +79,7 @@ struct stubs {
     size_t size; /* bytes of all stubs */
 };
 
-enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320 };
+enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320, TR_NOWHERE = 2 * GUEST_PAGE_SIZE };
 
 enum cold_kind {
     COLD_LOAD,
