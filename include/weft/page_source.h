@@ -20,6 +20,8 @@
  *   page_source_taken               any thread, once per take(), also from inside take()
  *   struct page_user_ops, done()    called by the coherence thread, or by a thread inside acquire, operate or taken
  * that does its step (also for requests of others); must not block, must not call acquire or operate
+ *
+ * So whoever calls acquire, operate or taken must not hold a mutex that one of these callbacks takes.
  */
 #ifndef WEFT_PAGE_SOURCE_H
 #define WEFT_PAGE_SOURCE_H

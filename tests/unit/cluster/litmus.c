@@ -111,7 +111,11 @@ static void end_round(struct user_vcpu *v)
 static void check(bool ok)
 {
     if (!ok) {
-        fprintf(stderr, "litmus: a rank was lost\n");
+        usleep(200000); /* pages are refused first, the sentence follows */
+        for (unsigned r = 0; r < (loopback ? ranks : 1); r++) {
+            fprintf(stderr, "litmus: rank %u: %s\n", rank[r].members.self,
+                    rank[r].sentence[0] ? rank[r].sentence : "a page was refused, and nothing said why");
+        }
         exit(1);
     }
 }

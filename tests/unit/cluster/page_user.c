@@ -5,8 +5,10 @@
 
 #include "weft/remote_access.h"
 
-static void drop_locked(struct page_user *u, struct user_vcpu *v)
+/* Returns the pages that nobody has more of now. They are told without the mutex: telling may end in done(). */
+static uint64_t drop_locked(struct page_user *u, struct user_vcpu *v)
 {
+    uint64_t taken = 0;
     for (unsigned p = 0; p < USER_PAGES; p++) {
         if (v->drop[p]) {
             v->drop[p] = false;
@@ -14,9 +16,17 @@ static void drop_locked(struct page_user *u, struct user_vcpu *v)
                 v->tlb[p] = u->right[p];
             }
             if (--u->pending[p] == 0) {
-                page_source_taken(u->source, p, true);
+                taken |= 1ull << p;
             }
         }
+    }
+    return taken;
+}
+
+static void tell_taken(struct page_user *u, uint64_t taken)
+{
+    for (; taken; taken &= taken - 1) {
+        page_source_taken(u->source, (uint64_t)__builtin_ctzll(taken), true);
     }
 }
 
@@ -25,8 +35,9 @@ static void safe_point(struct user_vcpu *v)
     if (atomic_load_explicit(&v->kick, memory_order_acquire)) {
         pthread_mutex_lock(&v->user->mutex);
         atomic_store(&v->kick, false);
-        drop_locked(v->user, v);
+        uint64_t taken = drop_locked(v->user, v);
         pthread_mutex_unlock(&v->user->mutex);
+        tell_taken(v->user, taken);
     }
 }
 
@@ -75,9 +86,10 @@ static void park(struct user_vcpu *v)
 {
     pthread_mutex_lock(&v->user->mutex);
     atomic_store(&v->kick, false);
-    drop_locked(v->user, v);
+    uint64_t taken = drop_locked(v->user, v);
     v->parked = true;
     pthread_mutex_unlock(&v->user->mutex);
+    tell_taken(v->user, taken);
 }
 
 static enum page_status wait_woken(struct user_vcpu *v)
