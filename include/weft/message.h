@@ -17,7 +17,7 @@
 
 enum {
     MSG_MAGIC = 0x5457, /* "WT" */
-    MSG_PROTOCOL = 1,   /* raised with every change of this file that a peer can see */
+    MSG_PROTOCOL = 2,   /* raised with every change of this file that a peer can see */
     MSG_PAGE_SIZE = 4096,
     MSG_LOCK_NAME = 32, /* with its terminator */
     MSG_POST_MAX = 256, /* bytes of a machine message */
@@ -113,7 +113,8 @@ struct msg_grant {
     uint64_t page, version;
     uint32_t ticket;
     uint8_t right, data; /* enum grant_data */
-    uint8_t acks, zero;
+    uint8_t acks;
+    uint8_t over; /* the home says so: it counts the requester among the holders from here on and wants no DONE */
 };
 
 /* Sharer to requester. */
@@ -122,7 +123,7 @@ struct msg_invalidated {
     uint32_t ticket, zero;
 };
 
-/* Requester to home: the transaction is over, I hold the page. */
+/* Requester to home: the transaction is over, I hold the page. Not after a GRANT that says so itself. */
 struct msg_done {
     uint64_t page;
     uint32_t ticket, zero;

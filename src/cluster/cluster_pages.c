@@ -36,6 +36,9 @@ static void send_action(struct cluster *c, struct dir_action *a)
             s->pages_sent++;
         }
     }
+    if (m.header.type == MSG_GRANT && m.body.page.grant.over) {
+        cluster_stats_moved(c, a->page);
+    }
     cluster_send(c, a->peer, &m, page);
 }
 

@@ -113,6 +113,7 @@ static void request_renew(struct directory *d, struct request *r)
 {
     r->ticket = ++d->generation << 12 | (uint32_t)(r - d->requests);
     r->granted = r->acks = r->acks_got = r->hops = 0;
+    r->over = false;
     r->upgrade = d->lines[r->page].state == PAGE_READ;
 }
 
@@ -324,7 +325,9 @@ static void request_settle(struct directory *d, struct request *r, struct dir_ac
             dir_follow_judge(d, l, true);
         }
     }
-    dir_send(d, out, directory_home(d, r->page), MSG_DONE, r->page)->done.ticket = r->ticket;
+    if (!r->over) {
+        dir_send(d, out, directory_home(d, r->page), MSG_DONE, r->page)->done.ticket = r->ticket;
+    }
     release_waiters(d, r, DIR_GRANTED, wants_more, out);
     request_continue(d, r, out);
 }
@@ -342,6 +345,10 @@ static const char *on_grant(struct directory *d, unsigned src, const struct msg_
     if (m->acks < r->acks_got) {
         return "GRANT counts fewer acknowledgements than have come";
     }
+    unsigned home = directory_home(d, m->page);
+    if (m->over && (src != home || m->acks)) {
+        return "GRANT ends a transaction that only the home can end";
+    }
     bool current = m->version == HAVE_CURRENT ? l->state == PAGE_READ : m->version == l->version && m->version;
     if (m->data == GRANT_SAME && !current) {
         return "GRANT without bytes for a version this rank does not have";
@@ -356,7 +363,7 @@ static const char *on_grant(struct directory *d, unsigned src, const struct msg_
     }
     r->granted = true;
     r->acks = m->acks;
-    unsigned home = directory_home(d, m->page);
+    r->over = m->over;
     r->hops = home == d->config.self || (src == home && !m->acks) ? 2 : 3;
     request_settle(d, r, out);
     return NULL;
@@ -426,10 +433,14 @@ static void answer_take(struct directory *d, const struct take *t, struct dir_ac
     g->right = t->right == PAGE_NONE ? PAGE_WRITE : PAGE_READ;
     g->data = t->have == version || t->have == HAVE_CURRENT ? GRANT_SAME : GRANT_PAGE;
     g->acks = t->acks;
+    g->over = !t->acks && dir_home_grants(d, t->page, t->requester, t->ticket);
     if (g->data == GRANT_SAME) {
         d->stats.grants_same++;
     } else {
         d->stats.grants_data++;
+    }
+    if (g->over) {
+        dir_home_granted(d, t->page, t->requester, t->ticket, out);
     }
 }
 

@@ -4,8 +4,9 @@
  * Left out, because the simulator drives the real code through them: hold time, loss of a rank. With SERVE the home may
  * serve a page that is at home (and end that at any moment) and refuse prefetches, and ranks send single accesses to it.
  * Kept: the queue at the home, reads side by side, invalidations with gathered acknowledgements, versions and upgrades without
- * bytes, users that come down late, GETs that cross a FORWARD or an INVALIDATE. Each pair of ranks has two channels (small
- * messages and pages); nothing is known about the order between channels.
+ * bytes, users that come down late, GETs that cross a FORWARD or an INVALIDATE, GRANTs of the home itself that end the
+ * transaction (or not, where they travel as bulk). Each pair of ranks has two channels (urgent and bulk); nothing is known
+ * about the order between channels.
  *
  * Checked in every reachable state: one writer; readers see the last write; and in every final state (LIMIT > 0):
  * no request is left. tests/sim/models runs it: `spin -run -DLIMIT=0 -DWRITES=3 directory.pml`. Page p is homed on rank p.
@@ -25,6 +26,9 @@
 #ifndef TOTAL
 #define TOTAL 0 /* requests of all ranks for all pages together; 0 = no such limit */
 #endif
+#ifndef READ_AHEAD
+#define READ_AHEAD 1 /* 0: each GRANT of the home that can end its transaction does */
+#endif
 #define HOME RANKS /* the home's entry is an endpoint of its own; rank p holds page p at the start */
 #define CURRENT 255
 
@@ -34,7 +38,7 @@
 
 mtype = { GET, FORWARD, INVALIDATE, GRANT, INVALIDATED, DONE, SERVED, REFUSED, OP, OP_DONE, OP_REFUSED };
 
-/* type, requester, right, acks, version or have, bytes */
+/* type, requester (GRANT: over), right, acks, version or have, bytes */
 chan net[PAGES * (RANKS + 1) * (RANKS + 1) * 2] = [2] of { mtype, byte, byte, byte, byte, byte };
 #define CH(p, s, d, c) net[(((p) * (RANKS + 1) + (s)) * (RANKS + 1) + (d)) * 2 + (c)]
 chan queue[PAGES] = [RANKS + 1] of { byte, byte, byte }; /* requester, right, have */
@@ -51,6 +55,13 @@ byte served[PAGES * RANKS]; /* the home said so: 1; an access is under way: 2 */
 /* Per page: the last bytes written. */
 byte last[PAGES];
 byte writes[PAGES];
+/* Per page, the home's entry: ranks whose read is under way, requester + 1 of the write (or of the read of an exclusive
+ * page) under way, and whether that is a write. */
+byte holders[PAGES];
+byte reads[PAGES];
+byte writer[PAGES];
+bool write[PAGES];
+bool exclusive[PAGES];
 byte spent; /* of TOTAL */
 
 #define I (p * RANKS + r)
@@ -59,6 +70,24 @@ byte spent; /* of TOTAL */
 #else
 #define NO_OP true
 #endif
+
+/* The requester `w` of page p holds it now. */
+inline end_transaction(p, w)
+{
+    if
+    :: writer[p] == w + 1 ->
+        writer[p] = 0;
+        if
+        :: write[p] -> holders[p] = 1 << w; exclusive[p] = true
+        :: else -> holders[p] = holders[p] | (1 << w); exclusive[p] = false
+        fi;
+        write[p] = false
+    :: else ->
+        assert((reads[p] >> w) & 1);
+        reads[p] = reads[p] & ~(1 << w);
+        holders[p] = holders[p] | (1 << w)
+    fi
+}
 
 inline check(p)
 {
@@ -84,7 +113,7 @@ inline check(p)
 proctype Rank(byte p; byte r)
 {
     byte who, right, acks, ver, val;
-    byte granted, need, got, requests;
+    byte granted, need, got, requests, over;
     byte taking, take_right, take_who, take_acks, take_have;
     bool take_invalidate, dirty;
 
@@ -142,11 +171,24 @@ answer:
             if
             :: take_invalidate -> CH(p, r, take_who, 0)!INVALIDATED, 0, 0, 0, 0, 0
             :: else ->
+                /* The home's own rank answers (from the home's endpoint: what it says later comes behind), and not to
+                 * a read ahead. */
                 if
-                :: take_have == version[I] || take_have == CURRENT ->
-                    CH(p, r, take_who, 0)!GRANT, 0, (take_right == 0 -> 2 : 1), take_acks, version[I], CURRENT
-                :: else ->
-                    CH(p, r, take_who, 1)!GRANT, 0, (take_right == 0 -> 2 : 1), take_acks, version[I], bytes[I]
+                :: r == p && take_who != p && take_acks == 0 ->
+                    if
+                    :: take_have == version[I] || take_have == CURRENT -> val = CURRENT
+                    :: else -> val = bytes[I]
+                    fi;
+                    CH(p, HOME, take_who, 0)!GRANT, 1, (take_right == 0 -> 2 : 1), 0, version[I], val;
+                    val = 0;
+                    end_transaction(p, take_who)
+                :: take_acks != 0 || r != p || take_who == p || READ_AHEAD ->
+                    if
+                    :: take_have == version[I] || take_have == CURRENT ->
+                        CH(p, r, take_who, 0)!GRANT, 0, (take_right == 0 -> 2 : 1), take_acks, version[I], CURRENT
+                    :: else ->
+                        CH(p, r, take_who, 1)!GRANT, 0, (take_right == 0 -> 2 : 1), take_acks, version[I], bytes[I]
+                    fi
                 fi
             fi;
             take_who = 0; take_acks = 0; take_have = 0; take_right = 0; take_invalidate = false
@@ -171,15 +213,15 @@ answer:
             who = 0
        }
 #define RECEIVE(s)                                                                                                     \
-    :: atomic { CH(p, s, r, 0)?GRANT, _, right, acks, ver, val -> goto grant }                                       \
-    :: atomic { CH(p, s, r, 1)?GRANT, _, right, acks, ver, val -> goto grant }                                       \
+    :: atomic { CH(p, s, r, 0)?GRANT, over, right, acks, ver, val -> goto grant }                                       \
+    :: atomic { CH(p, s, r, 1)?GRANT, over, right, acks, ver, val -> goto grant }                                       \
     :: atomic { CH(p, s, r, 0)?INVALIDATED, _, _, _, _, _ -> assert(asked[I] == 2); got++; goto settle }
     RECEIVE(0)
     RECEIVE(1)
 #if RANKS > 2
     RECEIVE(2)
 #endif
-    :: atomic { CH(p, HOME, r, 0)?GRANT, _, right, acks, ver, val -> goto grant }
+    :: atomic { CH(p, HOME, r, 0)?GRANT, over, right, acks, ver, val -> goto grant }
     od;
 
 grant:
@@ -207,7 +249,10 @@ settle:
             asked[I] = 0;
             granted = 0; need = 0; got = 0;
             check(p);
-            CH(p, r, HOME, 0)!DONE, r, 0, 0, 0, 0
+            if
+            :: over -> over = 0
+            :: else -> CH(p, r, HOME, 0)!DONE, r, 0, 0, 0, 0
+            fi
         :: else -> skip
         fi;
         goto end
@@ -216,10 +261,7 @@ settle:
 
 proctype Home(byte p)
 {
-    byte holders = 1 << p, who, right, have, t, source, acks;
-    byte reads;           /* ranks whose read is under way */
-    byte writer = 0;      /* requester + 1 of the write, or of the read of an exclusive page, under way */
-    bool exclusive = true, write;
+    byte who, right, have, t, source, acks;
 #if SERVE
     bool hot;
 #endif
@@ -243,7 +285,7 @@ end:
     :: hot -> hot = false /* the end of its term */
     /* Bounced often enough, and home now: it is served from here on, or still. */
     :: atomic {
-        nempty(queue[p]) && writer == 0 && reads == 0 && exclusive && holders == (1 << p) ->
+        nempty(queue[p]) && writer[p] == 0 && reads[p] == 0 && exclusive[p] && holders[p] == (1 << p) ->
             queue[p]?who, right, have;
             if
             :: who != p -> hot = true; CH(p, HOME, who, 0)!SERVED, 0, 0, 0, 0, 0; who = 0; right = 0; have = 0
@@ -257,7 +299,7 @@ end:
     LISTEN(2)
 #endif
     :: atomic {
-        nempty(queue[p]) && writer == 0 && (reads == 0 || queue[p]?[_, 1, _]) ->
+        nempty(queue[p]) && writer[p] == 0 && (reads[p] == 0 || queue[p]?[_, 1, _]) ->
             queue[p]?who, right, have;
             goto start
        }
@@ -268,7 +310,7 @@ op:
     atomic {
         if
         :: hot ->
-            assert(exclusive && holders == (1 << p) && writer == 0 && reads == 0);
+            assert(exclusive[p] && holders[p] == (1 << p) && writer[p] == 0 && reads[p] == 0);
             assert(users[p * RANKS + p] == 2 && bytes[p * RANKS + p] == last[p]);
             if
             :: writes[p] < WRITES ->
@@ -293,26 +335,26 @@ start:
 #endif
         if
         :: right == 1 ->
-            source = ((holders >> p) & 1 -> p : 0);
+            source = ((holders[p] >> p) & 1 -> p : 0);
             do
-            :: (holders >> source) & 1 -> break
+            :: (holders[p] >> source) & 1 -> break
             :: else -> source++
             od;
             if
-            :: exclusive -> writer = who + 1; write = false
-            :: else -> reads = reads | (1 << who)
+            :: exclusive[p] -> writer[p] = who + 1; write[p] = false
+            :: else -> reads[p] = reads[p] | (1 << who)
             fi;
-            CH(p, HOME, source, 0)!FORWARD, who, 1, 0, ((holders >> who) & 1 -> CURRENT : have), 0
+            CH(p, HOME, source, 0)!FORWARD, who, 1, 0, ((holders[p] >> who) & 1 -> CURRENT : have), 0
         :: else ->
-            writer = who + 1;
-            write = true;
+            writer[p] = who + 1;
+            write[p] = true;
             /* The home's own copy (rank p) is the source if there is one; an upgrade needs none. */
             source = 255;
             if
-            :: (holders & ~(1 << who)) && ((((holders >> p) & 1) && who != p) || !((holders >> who) & 1)) ->
-                source = (((holders & ~(1 << who)) >> p) & 1 -> p : 0);
+            :: (holders[p] & ~(1 << who)) && ((((holders[p] >> p) & 1) && who != p) || !((holders[p] >> who) & 1)) ->
+                source = (((holders[p] & ~(1 << who)) >> p) & 1 -> p : 0);
                 do
-                :: ((holders & ~(1 << who)) >> source) & 1 -> break
+                :: ((holders[p] & ~(1 << who)) >> source) & 1 -> break
                 :: else -> source++
                 od
             :: else -> skip
@@ -322,7 +364,7 @@ start:
             do
             :: t < RANKS ->
                 if
-                :: ((holders >> t) & 1) && t != who && t != source ->
+                :: ((holders[p] >> t) & 1) && t != who && t != source ->
                     acks++;
                     CH(p, HOME, t, 0)!INVALIDATE, who, 0, 0, 0, 0
                 :: else -> skip
@@ -332,8 +374,14 @@ start:
             od;
             if
             :: source != 255 ->
-                CH(p, HOME, source, 0)!FORWARD, who, 2, acks, ((holders >> who) & 1 -> CURRENT : have), 0
-            :: else -> CH(p, HOME, who, 0)!GRANT, 0, 2, acks, CURRENT, CURRENT
+                CH(p, HOME, source, 0)!FORWARD, who, 2, acks, ((holders[p] >> who) & 1 -> CURRENT : have), 0
+            :: else ->
+                if
+                :: acks == 0 && who != p ->
+                    CH(p, HOME, who, 0)!GRANT, 1, 2, 0, CURRENT, CURRENT;
+                    end_transaction(p, who)
+                :: acks != 0 || who == p || READ_AHEAD -> CH(p, HOME, who, 0)!GRANT, 0, 2, acks, CURRENT, CURRENT
+                fi
             fi
         fi;
         who = 0; right = 0; have = 0; source = 0; acks = 0; t = 0;
@@ -342,19 +390,7 @@ start:
 
 done:
     atomic {
-        if
-        :: writer == who + 1 ->
-            writer = 0;
-            if
-            :: write -> holders = 1 << who; exclusive = true
-            :: else -> holders = holders | (1 << who); exclusive = false
-            fi;
-            write = false
-        :: else ->
-            assert((reads >> who) & 1);
-            reads = reads & ~(1 << who);
-            holders = holders | (1 << who)
-        fi;
+        end_transaction(p, who);
         who = 0;
         goto end
     }
@@ -370,6 +406,8 @@ init
             line[p * RANKS + p] = 2;
             users[p * RANKS + p] = 2;
             version[p * RANKS + p] = 1;
+            holders[p] = 1 << p;
+            exclusive[p] = true;
             r = 0;
             do
             :: r < RANKS -> run Rank(p, r); r++

@@ -212,6 +212,62 @@ static void begin_read(struct directory *d, struct entry *e, const struct txn *t
     send_forward(d, out, pick_source(d, e->holders), t, 0);
 }
 
+/* Takes the transaction of this rank out of the active list, or returns NONE. */
+static uint16_t active_remove(struct directory *d, struct entry *e, unsigned rank, uint32_t ticket)
+{
+    uint16_t before = NONE;
+    for (uint16_t i = e->active; i; before = i, i = txn_at(d, i)->next) {
+        struct txn *t = txn_at(d, i);
+        if (t->requester == rank && t->ticket == ticket) {
+            if (before) {
+                txn_at(d, before)->next = t->next;
+            } else {
+                e->active = t->next;
+            }
+            return i;
+        }
+    }
+    return NONE;
+}
+
+/* The requester holds the page. False if there is no such transaction. */
+static bool txn_end(struct directory *d, struct entry *e, unsigned requester, uint32_t ticket)
+{
+    uint16_t index = active_remove(d, e, requester, ticket);
+    if (!index) {
+        return false;
+    }
+    bool write = txn_at(d, index)->right == PAGE_WRITE;
+    bool moved = e->exclusive || (write && (e->holders & ~rank_bit(requester)));
+    txn_free(d, index);
+    cool_down(d, e);
+    if (write) {
+        e->exclusive = true;
+        e->holders = rank_bit(requester);
+    } else {
+        e->exclusive = false;
+        e->holders |= rank_bit(requester);
+    }
+    e->settling = false;
+    if (moved) {
+        e->heat += e->heat < UINT8_MAX;
+        e->moves += e->moves < UINT32_MAX;
+        /* The first transfers of a page are free; one that bounces stays a while, so that each stay does some work. */
+        e->until = d->config.hold_ns && e->heat >= 3 ? d->now + d->config.hold_ns : 0;
+    }
+    if (e->heating && requester == d->config.self && write) {
+        e->heating = false;
+        begin_term(d, e);
+    }
+    return true;
+}
+
+/* What is read ahead of a stream travels as bulk: the home's next message to that rank may come before it. */
+static bool of_stream(const struct txn *t)
+{
+    return (t->flags & (GET_PREFETCH | GET_FOLLOW)) == GET_PREFETCH;
+}
+
 /* All invalidations leave together; the requester gathers the acknowledgements. */
 static void begin_write(struct directory *d, struct entry *e, const struct txn *t, struct dir_actions *out)
 {
@@ -241,7 +297,11 @@ static void begin_write(struct directory *d, struct entry *e, const struct txn *
         g->right = PAGE_WRITE;
         g->data = GRANT_SAME;
         g->acks = (uint8_t)acks;
+        g->over = acks == 0 && t->requester != home && !of_stream(t);
         d->stats.grants_same++;
+        if (g->over) {
+            txn_end(d, e, t->requester, t->ticket);
+        }
     }
 }
 
@@ -325,58 +385,39 @@ const char *dir_home_get(struct directory *d, unsigned src, const struct msg_get
     return NULL;
 }
 
-/* Takes the transaction of this rank out of the active list, or returns NONE. */
-static uint16_t active_remove(struct directory *d, struct entry *e, unsigned rank, uint32_t ticket)
-{
-    uint16_t before = NONE;
-    for (uint16_t i = e->active; i; before = i, i = txn_at(d, i)->next) {
-        struct txn *t = txn_at(d, i);
-        if (t->requester == rank && t->ticket == ticket) {
-            if (before) {
-                txn_at(d, before)->next = t->next;
-            } else {
-                e->active = t->next;
-            }
-            return i;
-        }
-    }
-    return NONE;
-}
-
 const char *dir_home_done(struct directory *d, unsigned src, const struct msg_done *m, struct dir_actions *out)
 {
     if (directory_home(d, m->page) != d->config.self) {
         return "DONE reached a rank that is not the page's home";
     }
     struct entry *e = dir_entry(d, m->page);
-    uint16_t index = active_remove(d, e, src, m->ticket);
-    if (!index) {
+    if (!txn_end(d, e, src, m->ticket)) {
         return "DONE for a transaction that is not under way";
-    }
-    bool write = txn_at(d, index)->right == PAGE_WRITE;
-    bool moved = e->exclusive || (write && (e->holders & ~rank_bit(src)));
-    txn_free(d, index);
-    cool_down(d, e);
-    if (write) {
-        e->exclusive = true;
-        e->holders = rank_bit(src);
-    } else {
-        e->exclusive = false;
-        e->holders |= rank_bit(src);
-    }
-    e->settling = false;
-    if (moved) {
-        e->heat += e->heat < UINT8_MAX;
-        e->moves += e->moves < UINT32_MAX;
-        /* The first transfers of a page are free; one that bounces stays a while, so that each stay does some work. */
-        e->until = d->config.hold_ns && e->heat >= 3 ? d->now + d->config.hold_ns : 0;
-    }
-    if (e->heating && src == d->config.self && write) {
-        e->heating = false;
-        begin_term(d, e);
     }
     pump(d, e, m->page, out);
     return NULL;
+}
+
+bool dir_home_grants(struct directory *d, uint64_t page, unsigned requester, uint32_t ticket)
+{
+    if (requester == d->config.self || directory_home(d, page) != d->config.self) {
+        return false;
+    }
+    for (uint16_t i = dir_entry(d, page)->active; i; i = txn_at(d, i)->next) {
+        const struct txn *t = txn_at(d, i);
+        if (t->requester == requester && t->ticket == ticket) {
+            return !of_stream(t);
+        }
+    }
+    return false;
+}
+
+void dir_home_granted(struct directory *d, uint64_t page, unsigned requester, uint32_t ticket, struct dir_actions *out)
+{
+    struct entry *e = dir_entry(d, page);
+    bool ended = txn_end(d, e, requester, ticket);
+    assert(ended);
+    pump(d, e, page, out);
 }
 
 const char *dir_home_op(struct directory *d, unsigned src, const struct msg_op *m, struct dir_actions *out)

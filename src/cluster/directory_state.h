@@ -37,6 +37,7 @@ struct request {
     uint16_t next_free;
     uint8_t want, flags;
     uint8_t granted, acks, acks_got, hops, upgrade;
+    bool over; /* the home wants no DONE */
     bool used;
     uint16_t by; /* GET_FOLLOW: the entry of the table that foretold the page */
 };
@@ -168,6 +169,13 @@ bool dir_ask_for_home(struct directory *d, uint64_t page, uint32_t *ticket);
 const char *dir_home_get(struct directory *d, unsigned src, const struct msg_get *m, struct dir_actions *out);
 const char *dir_home_done(struct directory *d, unsigned src, const struct msg_done *m, struct dir_actions *out);
 const char *dir_home_op(struct directory *d, unsigned src, const struct msg_op *m, struct dir_actions *out);
+/*
+ * This rank answers a FORWARD. If it is the home itself, what it says to the requester later comes behind this GRANT:
+ * it need not be told of the end. Then dir_home_grants() is true, the GRANT says so, and dir_home_granted() ends the
+ * transaction once the GRANT is among the actions.
+ */
+bool dir_home_grants(struct directory *d, uint64_t page, unsigned requester, uint32_t ticket);
+void dir_home_granted(struct directory *d, uint64_t page, unsigned requester, uint32_t ticket, struct dir_actions *out);
 void dir_home_tick(struct directory *d, struct dir_actions *out);
 
 #endif

@@ -59,7 +59,8 @@ bool message_urgent(const struct message *message)
 {
     switch (message->header.type) {
     case MSG_GRANT:
-        return message->body.page.grant.data != GRANT_PAGE;
+        /* What the home sends next may presuppose a GRANT that ended the transaction: it stays in front. */
+        return message->body.page.grant.data != GRANT_PAGE || message->body.page.grant.over;
     case MSG_GET:
         return (message->body.page.get.flags & (GET_PREFETCH | GET_FOLLOW)) != GET_PREFETCH;
     default:
@@ -119,6 +120,9 @@ static const char *grant_invalid(const struct msg_grant *m, const struct msg_con
     }
     if (m->acks >= c->ranks || (m->right == PAGE_READ && m->acks)) {
         return "GRANT counts impossible acknowledgements";
+    }
+    if (m->over > 1 || (m->over && m->acks)) {
+        return "GRANT is over and is not";
     }
     if (extra != (m->data == GRANT_PAGE ? (size_t)MSG_PAGE_SIZE : 0)) {
         return "GRANT and its page differ in length";
