@@ -73,11 +73,15 @@ void ranks_remote_irq(struct cpu *cpu, uint64_t mask, bool level)
     cluster_post(r->cluster, r->rank_of_hart[cpu->hart], POST_IRQ, &p, sizeof(p));
 }
 
-static bool on_irq(struct ranks *r, const struct irq_post *p)
+static bool on_irq(struct ranks *r, unsigned src, const struct irq_post *p)
 {
     const uint64_t lines = 1ull << IRQ_MEI | 1ull << IRQ_SEI;
     bool ipi = p->mask == 1ull << IRQ_SSI;
-    if (p->hart >= r->m->num_cpus || r->m->cpus[p->hart]->remote || (!ipi && p->mask & ~lines)) {
+    if (p->hart >= r->m->num_cpus || r->m->cpus[p->hart]->remote) {
+        return false;
+    }
+    /* Any rank's harts send software interrupts; lines belong to the devices, and those are on rank 0. */
+    if (ipi ? !p->level : src != 0 || !p->mask || p->mask & ~lines) {
         return false;
     }
     if (!ipi && p->fence < r->device_fence) {
@@ -372,7 +376,7 @@ void ranks_on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes,
     } else if (kind == POST_ANSWER) {
         good = on_answer(r, &u.answer, length);
     } else if (kind == POST_IRQ) {
-        good = length == sizeof(u.irq) && on_irq(r, &u.irq);
+        good = length == sizeof(u.irq) && on_irq(r, src, &u.irq);
     } else if (kind == POST_STORE) {
         good = length == sizeof(u.store) && ranks_bus_stored(r, &u.store);
     } else if (kind == POST_WORLD) {

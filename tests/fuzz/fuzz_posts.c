@@ -1,8 +1,8 @@
 /*
  * What a hostile or broken rank can say about the machine: posts of every kind, of every length, with fields near what
- * makes sense. The machine is a husk: four harts, two of them on another rank, a bus with a device and a hart's
- * registers. Nothing may crash, assert, or read outside; an access must fit its region, an interrupt its hart, an
- * answer the call that waits for it.
+ * makes sense. The machine is a husk, of rank 0 or of another: four harts, two of them on other ranks, a bus with a
+ * device and a hart's registers. Nothing may crash, assert, or read outside; an access must fit its region, an
+ * interrupt its hart and, but for software interrupts, come from rank 0; an answer the call that waits for it.
  *
  * usage: fuzz_posts SECONDS SEED    (libFuzzer brings its own main)
  */
@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { HARTS = 4, RANKS = 3, LOCAL = 2, DEVICE = 0x10000000, REGISTERS = 0x2000000, REGION = 0x100 };
 
 static struct cpu *harts[HARTS];
+static unsigned speaker; /* the rank whose post is handled */
 static unsigned done_due;
 static struct {
     void (*done)(void *opaque);
@@ -43,7 +44,7 @@ WRAP(void, cluster_post, struct cluster *c, unsigned rank, uint32_t kind, const 
 }
 WRAP(void, cpu_irq_set, struct cpu *cpu, uint64_t mask, bool level)
 {
-    assert(!cpu->remote && mask);
+    assert(!cpu->remote && mask && (mask == 1ull << IRQ_SSI || speaker == 0));
     level ? atomic_fetch_or(&cpu->mip, mask) : atomic_fetch_and(&cpu->mip, ~mask);
 }
 WRAP(void, cpu_wait_wake, _Atomic uint32_t *word)
@@ -124,7 +125,13 @@ static void region_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 
 static const struct mmio_ops region_ops = {.read = region_read, .write = region_write, .min_size = 1, .max_size = 4};
 
-static struct ranks *make(void)
+/* The others, counted from 0. */
+static unsigned peer(unsigned self, unsigned i)
+{
+    return i + (i >= self);
+}
+
+static struct ranks *make(unsigned self)
 {
     static struct machine m;
     static struct ranks r;
@@ -136,6 +143,7 @@ static struct ranks *make(void)
     m.bus.num_regions = 2;
     r.m = &m;
     r.members.ranks = RANKS;
+    r.members.self = self;
     for (unsigned h = 0; h < HARTS; h++) {
         harts[h] = harts[h] ? harts[h] : aligned_alloc(4096, (sizeof(struct cpu) + 4095) / 4096 * 4096);
         assert(harts[h]);
@@ -144,7 +152,7 @@ static struct ranks *make(void)
         harts[h]->machine = &m;
         harts[h]->remote = h >= LOCAL;
         m.cpus[h] = harts[h];
-        r.rank_of_hart[h] = h < LOCAL ? 0 : (uint16_t)(h - LOCAL + 1);
+        r.rank_of_hart[h] = (uint16_t)(h < LOCAL ? self : peer(self, h - LOCAL));
     }
     pthread_mutex_init(&r.queue_lock, NULL);
     r.service_bh = loop_bh_create(m.loop, ranks_serve_asks, &r);
@@ -189,9 +197,9 @@ static uint64_t some_address(struct input *in)
     return v & 1 ? next(in, 8) : (v & 2 ? DEVICE : REGISTERS) + (v >> 8) + (v >> 2 & 1) * (REGION - 4);
 }
 
-static size_t fill_ask(struct put_ask *p, unsigned src, struct input *in)
+static size_t fill_ask(struct put_ask *p, unsigned hart, struct input *in)
 {
-    p->ask.hart = (uint16_t)(next(in, 1) % 8 ? LOCAL + src - 1 : next(in, 2));
+    p->ask.hart = (uint16_t)(next(in, 1) % 8 ? hart : next(in, 2));
     p->ask.what = (uint8_t)(next(in, 1) % (ASK_GET + 2));
     p->ask.size = (uint8_t)next(in, 1);
     p->ask.size = p->ask.size & 1 ? (uint8_t)(1 << (p->ask.size >> 1 & 3)) : p->ask.size;
@@ -203,6 +211,17 @@ static size_t fill_ask(struct put_ask *p, unsigned src, struct input *in)
     return sizeof(p->ask) + (p->ask.what == ASK_PUT ? p->ask.size : 0);
 }
 
+/* A copy of the exact length, so that a read behind it is seen. */
+static void hear(struct ranks *r, unsigned src, unsigned kind, const void *bytes, size_t length)
+{
+    uint8_t *copy = malloc(length + !length);
+    assert(copy);
+    memcpy(copy, bytes, length);
+    speaker = src;
+    ranks_on_post(r, src, kind, copy, length);
+    free(copy);
+}
+
 static void post(struct ranks *r, struct input *in)
 {
     union {
@@ -212,15 +231,15 @@ static void post(struct ranks *r, struct input *in)
         struct store_post store;
         uint8_t bytes[MSG_POST_MAX];
     } u;
-    unsigned src = 1 + (unsigned)next(in, 1) % (RANKS - 1), kind = (unsigned)next(in, 1) % 12,
-             twist = (unsigned)next(in, 1);
+    unsigned who = (unsigned)next(in, 1) % (RANKS - 1), kind = (unsigned)next(in, 1) % 12;
+    unsigned twist = (unsigned)next(in, 1);
     size_t length = next(in, 1) + 1;
     memset(&u, 0, sizeof(u));
     for (size_t i = 0; i < 24; i++) {
         u.bytes[i] = (uint8_t)next(in, 1);
     }
     if (kind == POST_ASK) {
-        length = fill_ask(&u.ask, src, in);
+        length = fill_ask(&u.ask, LOCAL + who, in);
     } else if (kind == POST_ANSWER) {
         u.answer.hart %= HARTS + 1;
         u.answer.number = twist & 2 ? r->call[0].number : u.answer.number;
@@ -242,18 +261,13 @@ static void post(struct ranks *r, struct input *in)
         length = next(in, 1); /* cut short, or with something behind */
     }
     length = length > MSG_POST_MAX ? MSG_POST_MAX : length;
-    /* A copy of the exact length, so that a read behind it is seen. */
-    uint8_t *copy = malloc(length + !length);
-    assert(copy);
-    memcpy(copy, &u, length);
-    ranks_on_post(r, src, kind, copy, length);
-    free(copy);
+    hear(r, peer(r->members.self, who), kind, &u, length);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {.at = data, .left = size};
-    struct ranks *r = make();
+    struct ranks *r = make((unsigned)next(&in, 1) % 2);
     for (unsigned n = 0; in.left && n < 100; n++) {
         unsigned first = (unsigned)next(&in, 1);
         if (first % 8 == 0) {
@@ -270,10 +284,36 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef WEFT_LIBFUZZER
+/* Who may raise which lines of a hart of rank 1: the owner of the devices its external interrupts, anyone the software
+ * interrupt, and nobody what is not an interrupt from outside. */
+static void lines(void)
+{
+    static const struct {
+        unsigned src;
+        uint64_t mask;
+        bool taken;
+    } tries[] = {
+        {0, 1ull << IRQ_SEI, true},  {0, 1ull << IRQ_MEI, true},
+        {0, 1ull << IRQ_SSI, true},  {0, 1ull << IRQ_STI, false},
+        {2, 1ull << IRQ_SEI, false}, {2, 1ull << IRQ_MEI, false},
+        {2, 1ull << IRQ_SSI, true},  {0, 0, false},
+    };
+    for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+        struct ranks *r = make(1);
+        struct irq_post p = {.level = 1, .mask = tries[i].mask, .fence = tries[i].mask == 1ull << IRQ_SSI ? 0 : 7};
+        hear(r, tries[i].src, POST_IRQ, &p, sizeof(p));
+        assert(atomic_load(&harts[0]->mip) == (tries[i].taken ? tries[i].mask : 0));
+        /* What was refused does not count as the word of a later owner either. */
+        assert(r->device_fence == (tries[i].taken ? p.fence : 0));
+        unmake(r);
+    }
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 2;
     uint64_t state = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, runs = 0;
+    lines();
     clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
     static uint8_t data[4096];
     while (clock() < end) {
