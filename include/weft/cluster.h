@@ -110,11 +110,14 @@ void cluster_lock_waits(struct cluster *c, unsigned index, struct cluster_histog
 
 /* ---- time ---- */
 
-/* Rank 0's CLOCK_MONOTONIC as this rank knows it: never decreases on a rank. *residual_ns: half of the best round trip
- * seen lately, a bound of the error. Any thread. */
-uint64_t cluster_time_ns(struct cluster *c, uint64_t *residual_ns);
-/* What is added to this rank's CLOCK_MONOTONIC for rank 0's, as cluster_time_ns does. Any thread. */
-int64_t cluster_clock_offset_ns(struct cluster *c);
+/* The clock of all ranks, in ns: rank 0's CLOCK_MONOTONIC as this rank knows it. Whoever has seen what another did, on
+ * whatever rank, reads no earlier time than that one read before it. 0: not known yet. Any thread, never waits. */
+uint64_t cluster_time_ns(struct cluster *c);
+/* It is known well enough to begin (docs/protocol.md, Time). Any thread. */
+bool cluster_clock_known(struct cluster *c);
+/* What has to be added to this rank's CLOCK_MONOTONIC for rank 0's, as measured; on rank 0's host, where nothing is
+ * added, that is for show. *residual_ns: a bound of its error; UINT64_MAX: nothing is known. Any thread. */
+int64_t cluster_clock_offset_ns(struct cluster *c, uint64_t *residual_ns);
 
 /* ---- statistics ---- */
 
@@ -137,6 +140,8 @@ struct cluster_stats {
     struct cluster_histogram remote_access;
     struct cluster_peer_stats peer[WEFT_MAX_RANKS];
     uint64_t bad_messages;
+    /* Times of other ranks that were ahead of this one's estimate, and the most. */
+    uint64_t clock_raised, clock_raised_max_ns;
     /* Pages homed here, most first, up to one with a count of 0: those that moved most; those served most, where a
      * count is an upper bound once more than CLUSTER_HOT pages were served. */
     struct hot_page moved[CLUSTER_HOT], served[CLUSTER_HOT];

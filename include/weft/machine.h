@@ -41,7 +41,7 @@ struct machine {
     /* Over ranks; all NULL on one rank. */
     struct ranks *ranks;                                            /* src/machine/ranks.h */
     void (*remote_irq)(struct cpu *cpu, uint64_t mask, bool level); /* cpu_irq_set of a hart of another rank */
-    uint64_t (*clock_ns)(struct machine *m); /* rank 0's CLOCK_MONOTONIC, when it is not this host's */
+    uint64_t (*clock_ns)(struct machine *m); /* cluster_time_ns(), if the ranks are on several hosts */
 };
 
 /* Ends or restarts the machine; any thread; returns at once (a bottom half of the main loop does it). */

@@ -17,7 +17,7 @@
 
 enum {
     MSG_MAGIC = 0x5457, /* "WT" */
-    MSG_PROTOCOL = 2,   /* raised with every change of this file that a peer can see */
+    MSG_PROTOCOL = 3,   /* raised with every change of this file that a peer can see */
     MSG_PAGE_SIZE = 4096,
     MSG_LOCK_NAME = 32, /* with its terminator */
     MSG_POST_MAX = 256, /* bytes of a machine message */
@@ -50,6 +50,7 @@ enum msg_type {
     MSG_BEAT_ECHO,
     MSG_POST,
     MSG_END,
+    MSG_TIME,
     MSG_TYPES
 };
 
@@ -204,6 +205,13 @@ struct msg_end {
     char reason[MSG_REASON_MAX];
 };
 
+/* First in each frame if the ranks are on several hosts: the sender's clock when the frame left. What stands behind it
+ * happened before that, so the receiver's clock does not stay behind it (clock_sync.h). 0: it is not known there yet.
+ */
+struct msg_time {
+    uint64_t ns;
+};
+
 /* The directory's messages: all start with the page. */
 union page_body {
     uint64_t page;
@@ -235,6 +243,7 @@ union msg_body {
     struct msg_beat beat;
     struct msg_post post;
     struct msg_end end;
+    struct msg_time time;
 };
 
 struct message {

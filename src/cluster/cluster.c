@@ -139,6 +139,11 @@ void cluster_end(struct cluster *c, int status, const char *sentence)
 static void flush_one(struct cluster *c, unsigned rank, enum traffic traffic)
 {
     struct bundle *b = c->bundle[rank][traffic];
+    if (c->tells_time) {
+        /* Read now, when all that the frame speaks of has happened. */
+        struct msg_time time = {.ns = cluster_time_ns(c)};
+        memcpy(b->bytes + sizeof(struct msg_header), &time, sizeof(time));
+    }
     int r = transport_send(c->config.transport, rank, traffic, b->bytes, b->length, NULL, 0);
     if (r < 0) {
         c->send_failed |= 1ull << rank; /* told by the loop, not in the middle of the directory's actions */
@@ -147,12 +152,8 @@ static void flush_one(struct cluster *c, unsigned rank, enum traffic traffic)
     c->bundled[traffic] &= ~(1ull << rank);
 }
 
-void cluster_send(struct cluster *c, unsigned rank, struct message *m, const void *page)
+static void append(struct cluster *c, unsigned rank, enum traffic traffic, struct message *m, const void *page)
 {
-    if (c->lost >> rank & 1) {
-        return;
-    }
-    enum traffic traffic = message_urgent(m) ? TRAFFIC_URGENT : TRAFFIC_BULK;
     m->header.session = c->context.session;
     m->header.sequence = c->link[rank].next_out[traffic]++;
     size_t tail = page ? MSG_PAGE_SIZE : 0;
@@ -160,9 +161,6 @@ void cluster_send(struct cluster *c, unsigned rank, struct message *m, const voi
     s->messages_sent[m->header.type]++;
     s->bytes_sent += m->header.size + tail;
     struct bundle *b = c->bundle[rank][traffic];
-    if (b->length + m->header.size + tail > sizeof(b->bytes)) {
-        flush_one(c, rank, traffic);
-    }
     memcpy(b->bytes + b->length, m, m->header.size);
     b->length += m->header.size;
     if (page) {
@@ -170,6 +168,23 @@ void cluster_send(struct cluster *c, unsigned rank, struct message *m, const voi
         b->length += tail;
     }
     c->bundled[traffic] |= 1ull << rank;
+}
+
+void cluster_send(struct cluster *c, unsigned rank, struct message *m, const void *page)
+{
+    if (c->lost >> rank & 1) {
+        return;
+    }
+    enum traffic traffic = message_urgent(m) ? TRAFFIC_URGENT : TRAFFIC_BULK;
+    struct bundle *b = c->bundle[rank][traffic];
+    if (b->length + m->header.size + (page ? MSG_PAGE_SIZE : 0) > sizeof(b->bytes)) {
+        flush_one(c, rank, traffic);
+    }
+    if (c->tells_time && !b->length) {
+        struct message time = {.header = message_header(MSG_TIME, c->self, 0)}; /* filled in when the frame leaves */
+        append(c, rank, traffic, &time, NULL);
+    }
+    append(c, rank, traffic, m, page);
 }
 
 void cluster_flush(struct cluster *c)
@@ -247,15 +262,17 @@ static void on_echo(struct cluster *c, const struct message *m)
         c->stats.peer[src].beat_rtt_ns = now - b->sent;
     }
     if (src == 0) {
-        pthread_mutex_lock(&c->clock_mutex);
         clock_sync_sample(&c->clock, b->sent, b->received, b->echoed, now);
-        pthread_mutex_unlock(&c->clock_mutex);
     }
 }
 
 static const char *dispatch(struct cluster *c, const struct message *m, const uint8_t *page)
 {
     switch (m->header.type) {
+    case MSG_TIME:
+        return clock_sync_hear(&c->clock, cluster_now_ns(), m->body.time.ns)
+                   ? NULL
+                   : "its clock is more than a second ahead of what clocks of this run can be";
     case MSG_BEAT:
         on_beat(c, m);
         return NULL;
@@ -348,7 +365,7 @@ static bool only_pages(const uint8_t *bytes, size_t length)
     while (length >= sizeof(h)) {
         size_t extent = message_extent(bytes, length);
         memcpy(&h, bytes, sizeof(h));
-        if (h.type > MSG_OP_REPLY) {
+        if (h.type > MSG_OP_REPLY && h.type != MSG_TIME) {
             return false;
         }
         bytes += extent;
@@ -627,6 +644,8 @@ struct cluster *cluster_create(const struct cluster_config *config)
     }
     c->context = (struct msg_context){
         .self = c->self, .ranks = c->ranks, .session = config->members->session, .pages = c->source.pages};
+    c->tells_time = config->members->hosts > 1;
+    clock_sync_init(&c->clock, config->members->member[c->self].host == config->members->member[0].host);
     struct lock_service_config l = {
         .self = c->self, .ranks = c->ranks, .lease_ns = LEASE_MS * MS, .margin_ns = MARGIN_MS * MS};
     c->locks = lock_service_create(&l, cluster_now_ns());
@@ -635,7 +654,6 @@ struct cluster *cluster_create(const struct cluster_config *config)
     pthread_mutex_init(&c->owner.mutex, NULL);
     pthread_mutex_init(&c->inbox_mutex, NULL);
     pthread_mutex_init(&c->lock_mutex, NULL);
-    pthread_mutex_init(&c->clock_mutex, NULL);
     pthread_mutex_init(&c->stats_mutex, NULL);
     pthread_cond_init(&c->stats_done, NULL);
     return c;
@@ -699,7 +717,6 @@ void cluster_destroy(struct cluster **cluster)
     pthread_mutex_destroy(&c->owner.mutex);
     pthread_mutex_destroy(&c->inbox_mutex);
     pthread_mutex_destroy(&c->lock_mutex);
-    pthread_mutex_destroy(&c->clock_mutex);
     pthread_mutex_destroy(&c->stats_mutex);
     pthread_cond_destroy(&c->stats_done);
     free(c);

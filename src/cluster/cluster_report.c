@@ -192,10 +192,12 @@ json_t *cluster_report_json(struct cluster *c)
     json_object_set_new(o, "hot_pages", hot_json(s));
     json_object_set_new(o, "locks", locks_json(c));
     uint64_t residual;
-    cluster_time_ns(c, &residual);
-    json_object_set_new(o, "clock_offset_ns", json_integer((json_int_t)cluster_clock_offset_ns(c)));
+    int64_t offset = cluster_clock_offset_ns(c, &residual);
+    json_object_set_new(o, "clock_offset_ns", json_integer((json_int_t)offset));
     json_object_set_new(o, "clock_residual_ns",
                         residual == UINT64_MAX ? json_null() : json_integer((json_int_t)residual));
+    put(o, "clock_raised", s->clock_raised);
+    put(o, "clock_raised_max_ns", s->clock_raised_max_ns);
     free(s);
     return o;
 }
@@ -226,7 +228,8 @@ static void add_number(json_t *total, const char *key, const json_t *value)
 
 json_t *cluster_report_total(json_t *ranks)
 {
-    static const char *const not_sums[] = {"rank", "ranks", "pid", "clock_offset_ns", "clock_residual_ns", NULL};
+    static const char *const not_sums[] = {
+        "rank", "ranks", "pid", "clock_offset_ns", "clock_residual_ns", "clock_raised_max_ns", NULL};
     static const char *const of_peers[] = {"pages_sent", "zero_pages_sent", "bytes_sent", "messages_sent", NULL};
     json_t *total = json_object(), *faults = json_object(), *rank, *peer, *value;
     const char *key;

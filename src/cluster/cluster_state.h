@@ -50,7 +50,7 @@ struct inbox {
 };
 
 /*
- * Legend: (c) fixed at create  [C] coherence thread  [L] lock_mutex  [I] inbox_mutex  [a] atomic  [K] clock_mutex
+ * Legend: (c) fixed at create  [C] coherence thread  [L] lock_mutex  [I] inbox_mutex  [a] atomic
  */
 struct cluster {
     struct page_source source;    /* (c); the rights are written by [C] */
@@ -91,8 +91,8 @@ struct cluster {
     struct lock_actions lock_actions;              /* [L] */
     struct cluster_histogram lock_wait[LOCKS_MAX]; /* [L] */
 
-    pthread_mutex_t clock_mutex;
-    struct clock_sync clock; /* [K] */
+    struct clock_sync clock; /* samples and what is heard: [C]; told to any thread */
+    bool tells_time;         /* (c) there are several hosts: each frame begins with TIME */
 
     pthread_mutex_t stats_mutex;
     pthread_cond_t stats_done;

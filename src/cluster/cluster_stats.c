@@ -98,6 +98,14 @@ void cluster_stats_fault(struct cluster *c, const struct dir_action *a)
     }
 }
 
+static const struct cluster_stats *gather(struct cluster *c)
+{
+    c->stats.directory = *directory_stats(c->directory);
+    c->stats.clock_raised = c->clock.raised;
+    c->stats.clock_raised_max_ns = c->clock.raised_max;
+    return &c->stats;
+}
+
 /* [C], or after that thread has ended. */
 void cluster_stats_answer(struct cluster *c)
 {
@@ -107,8 +115,7 @@ void cluster_stats_answer(struct cluster *c)
     pthread_mutex_lock(&c->stats_mutex);
     atomic_store(&c->stats_asked, false);
     if (c->stats_wanted) {
-        c->stats.directory = *directory_stats(c->directory);
-        *c->stats_wanted = c->stats;
+        *c->stats_wanted = *gather(c);
         c->stats_wanted = NULL;
         pthread_cond_broadcast(&c->stats_done);
     }
@@ -122,8 +129,7 @@ void cluster_stats_get(struct cluster *c, struct cluster_stats *stats)
         pthread_cond_wait(&c->stats_done, &c->stats_mutex);
     }
     if (!c->started) {
-        c->stats.directory = *directory_stats(c->directory);
-        *stats = c->stats;
+        *stats = *gather(c);
     } else {
         c->stats_wanted = stats;
         atomic_store(&c->stats_asked, true);
@@ -156,24 +162,18 @@ unsigned cluster_hot_pages(struct cluster *c, struct hot_page *pages, unsigned m
     return n;
 }
 
-int64_t cluster_clock_offset_ns(struct cluster *c)
+uint64_t cluster_time_ns(struct cluster *c)
 {
-    pthread_mutex_lock(&c->clock_mutex);
-    int64_t offset = c->self == 0 ? 0 : c->clock.applied;
-    pthread_mutex_unlock(&c->clock_mutex);
-    return offset;
+    return clock_sync_now(&c->clock, cluster_now_ns());
 }
 
-uint64_t cluster_time_ns(struct cluster *c, uint64_t *residual_ns)
+bool cluster_clock_known(struct cluster *c)
 {
-    uint64_t now = cluster_now_ns();
-    if (c->self == 0) {
-        *residual_ns = 0;
-        return now;
-    }
-    pthread_mutex_lock(&c->clock_mutex);
-    uint64_t time = clock_sync_now(&c->clock, now);
-    *residual_ns = clock_sync_residual(&c->clock);
-    pthread_mutex_unlock(&c->clock_mutex);
-    return time;
+    return c->clock.same || clock_sync_error(&c->clock) <= CLOCK_ERROR_MAX_NS;
+}
+
+int64_t cluster_clock_offset_ns(struct cluster *c, uint64_t *residual_ns)
+{
+    *residual_ns = c->self == 0 ? 0 : clock_sync_error(&c->clock);
+    return c->self == 0 ? 0 : atomic_load_explicit(&c->clock.applied, memory_order_relaxed);
 }

@@ -8,7 +8,7 @@ _Static_assert(sizeof(struct msg_header) == 16, "header has no padding");
 _Static_assert(sizeof(struct msg_get) == 24 && sizeof(struct msg_forward) == 24 &&
                    sizeof(struct msg_invalidate) == 16 && sizeof(struct msg_grant) == 24 &&
                    sizeof(struct msg_done) == 16 && sizeof(struct msg_op) == 32 && sizeof(struct msg_op_reply) == 24 &&
-                   sizeof(struct msg_lock) == 56 && sizeof(struct msg_beat) == 32,
+                   sizeof(struct msg_lock) == 56 && sizeof(struct msg_beat) == 32 && sizeof(struct msg_time) == 8,
                "bodies have no padding");
 
 static const struct {
@@ -36,6 +36,7 @@ static const struct {
     [MSG_BEAT_ECHO] = {"BEAT_ECHO", sizeof(struct msg_beat)},
     [MSG_POST] = {"POST", sizeof(struct msg_post)},
     [MSG_END] = {"END", sizeof(struct msg_end)},
+    [MSG_TIME] = {"TIME", sizeof(struct msg_time)},
 };
 
 const char *message_name(enum msg_type type)
@@ -209,6 +210,7 @@ static const char *body_invalid(const struct message *m, const struct msg_contex
     case MSG_DONE:
     case MSG_REFUSED:
     case MSG_SERVED:
+    case MSG_TIME: /* how far ahead it may be only the receiver's clock can tell: clock_sync_hear */
         return NULL;
     default:
         return lock_invalid(&b->lock, type, c);

@@ -1,7 +1,8 @@
 /*
- * Guest time. Ticks of 100 ns since clock_base_ns, by CLOCK_MONOTONIC, which never steps back between threads; it
- * stands still while the machine is paused. Under -icount it is the number of instructions that all harts have
- * executed, scaled, plus the time that all of them slept.
+ * Guest time. Ticks of 100 ns since clock_base_ns, by CLOCK_MONOTONIC, which never steps back between threads, or over
+ * several hosts by a clock that does not between their threads either; it stands still while the machine is paused.
+ * Under -icount it is the number of instructions that all harts have executed, scaled, plus the time that all of them
+ * slept.
  */
 #include "internal.h"
 

@@ -140,29 +140,27 @@ bool ranks_join(struct machine *m, struct error *err)
 
 static uint64_t clock_ns(struct machine *m)
 {
-    uint64_t residual;
-    return cluster_time_ns(m->ranks->cluster, &residual);
+    return cluster_time_ns(m->ranks->cluster);
 }
 
-/* A host of its own has a clock of its own: it must be known before a hart reads it. */
+/* The ranks of one host have one clock. If there are several hosts rank 0's must be known before a hart reads it; and
+ * rank 0 itself, too, may hear of a time that is ahead of its own. */
 static bool wait_for_clock(struct machine *m, struct error *err)
 {
     struct ranks *r = m->ranks;
-    if (r->members.member[r->members.self].host == r->members.member[0].host) {
+    if (r->members.hosts <= 1) {
         return true;
     }
+    m->clock_ns = clock_ns;
     for (unsigned ms = 0; ms < CLOCK_WAIT_MS; ms++) {
-        uint64_t residual;
-        cluster_time_ns(r->cluster, &residual);
-        if (residual != UINT64_MAX) {
-            m->clock_ns = clock_ns;
+        if (cluster_clock_known(r->cluster)) {
             return true;
         }
         usleep(1000);
     }
     return error_set(err,
-                     "rank %u gets no answer to its clock's questions from rank 0; look at the network between %s "
-                     "and %s",
+                     "rank %u gets no answer, or none within half a second, to its clock's questions from rank 0; look "
+                     "at the network between %s and %s",
                      r->members.self, r->members.member[r->members.self].hostname, r->members.member[0].hostname);
 }
 

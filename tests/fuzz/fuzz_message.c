@@ -1,8 +1,8 @@
 /*
  * What a hostile or broken peer can say. The first byte chooses: the input is one frame as it came from the wire, or
  * a list of messages with good headers, so that the state machines behind the parser are reached. Nothing may crash,
- * assert, or read outside; whatever is refused is refused with a sentence. Local threads ask for pages and locks in
- * between.
+ * assert, or read outside; whatever is refused is refused with a sentence; the clock never goes back, and by nobody's
+ * word further ahead than its limit. Local threads ask for pages and locks in between.
  *
  * usage: fuzz_message SECONDS SEED    (libFuzzer brings its own main)
  */
@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cluster/clock_sync.h"
 #include "weft/directory.h"
 #include "weft/lockservice.h"
 
@@ -53,7 +54,23 @@ static uint8_t next_byte(struct input *in)
     return *in->at++;
 }
 
-static void give(struct directory *d, struct lock_service *s, uint64_t now, const struct message *m)
+/* Times, too, are what others say: a round trip that is none, a clock that is far ahead. */
+static void give_time(struct clock_sync *clock, uint64_t now, const struct message *m)
+{
+    uint64_t before = clock_sync_now(clock, now);
+    const struct msg_beat *b = &m->body.beat;
+    if (m->header.type == MSG_TIME) {
+        clock_sync_hear(clock, now, m->body.time.ns);
+    } else {
+        clock_sync_sample(clock, b->sent, b->received, b->echoed, now);
+    }
+    uint64_t after = clock_sync_now(clock, now);
+    assert(after >= before);
+    assert(!before || after - before <= (m->header.type == MSG_TIME ? CLOCK_AHEAD_MAX_NS : now / 1000));
+}
+
+static void give(struct directory *d, struct lock_service *s, struct clock_sync *clock, uint64_t now,
+                 const struct message *m)
 {
     unsigned type = m->header.type;
     if (type <= MSG_OP_REPLY) {
@@ -65,6 +82,8 @@ static void give(struct directory *d, struct lock_service *s, uint64_t now, cons
         struct lock_message l = {.header = m->header, .body = m->body.lock};
         locks.count = 0;
         lock_service_message(s, now, &l, &locks);
+    } else {
+        give_time(clock, now, m);
     }
 }
 
@@ -83,6 +102,13 @@ static void fill(struct message *m, struct input *in)
         m->body.lock.dead &= 6;
         m->body.lock.name[1] = '\0';
         m->body.lock.name[0] = m->header.type == MSG_LOCK_REPORT_END ? '\0' : (char)('a' + (m->body.lock.name[0] & 3));
+    } else if (m->header.type == MSG_TIME) {
+        m->body.time.ns >>= next_byte(in) % 64;
+    } else {
+        m->body.beat.dead &= 6;
+        m->body.beat.sent %= 4096;
+        m->body.beat.received >>= next_byte(in) % 64;
+        m->body.beat.echoed = m->body.beat.received + m->body.beat.echoed % 256;
     }
 }
 
@@ -114,6 +140,8 @@ static void converse(struct input *in)
     struct lock_service_config lc = {.ranks = RANKS, .lease_ns = 1000000, .margin_ns = 10};
     struct directory *d = directory_create(&dc);
     struct lock_service *s = lock_service_create(&lc, 1);
+    struct clock_sync clock;
+    clock_sync_init(&clock, in->left % 2);
     lock_service_open(s, "a");
     lock_service_open(s, "b");
     uint64_t now = 1;
@@ -126,7 +154,8 @@ static void converse(struct input *in)
         }
         struct message m = {0}, out;
         const uint8_t *page;
-        unsigned type = MSG_GET + next_byte(in) % (MSG_LOCK_REPORT_END - MSG_GET + 1);
+        unsigned type = MSG_GET + next_byte(in) % (MSG_LOCK_REPORT_END - MSG_GET + 3);
+        type = type <= MSG_LOCK_REPORT_END ? type : type == MSG_LOCK_REPORT_END + 1 ? MSG_BEAT_ECHO : MSG_TIME;
         m.header = message_header((enum msg_type)type, 1 + first / 4 % 2, 0);
         m.header.session = SESSION;
         fill(&m, in);
@@ -134,7 +163,7 @@ static void converse(struct input *in)
         memcpy(wire, &m, m.header.size);
         bool with_page = type == MSG_GRANT && m.body.page.grant.data == GRANT_PAGE;
         if (!message_invalid(wire, m.header.size + (with_page ? MSG_PAGE_SIZE : 0), &context, &out, &page)) {
-            give(d, s, now, &out);
+            give(d, s, &clock, now, &out);
         }
         if (directory_deadline(d) <= now) {
             pages.count = 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../../src/cluster/clock_sync.h"
 #include "../../../src/cluster/cluster_state.h"
@@ -162,25 +163,69 @@ END_TEST
 
 START_TEST(test_clock)
 {
-    struct clock_sync s = {0};
-    ck_assert_uint_eq(clock_sync_residual(&s), UINT64_MAX);
+    struct clock_sync s;
+    clock_sync_init(&s, false);
+    ck_assert_uint_eq(clock_sync_error(&s), UINT64_MAX);
+    /* Own time is not told as the other's: that may be far less. */
+    ck_assert_uint_eq(clock_sync_now(&s, 2000000), 0);
     /* The other clock is 1,000,000 ahead; the way takes 50 there and 150 back. */
     clock_sync_sample(&s, 1000, 1001050, 1001060, 1210);
-    ck_assert_uint_eq(clock_sync_residual(&s), 100);
+    ck_assert_uint_eq(clock_sync_error(&s), 100);
     uint64_t first = clock_sync_now(&s, 2000), error = first - 1002000;
     ck_assert(error + 100 <= 200);
-    /* A better sample moves the estimate slowly, and time never goes back. */
+    /* Better samples move the estimate slowly, what is left to move counts as error, and time never goes back. */
     clock_sync_sample(&s, 3000, 1002910, 1002910, 3020);
+    ck_assert_uint_eq(clock_sync_error(&s), 10 + 50);
     uint64_t last = first;
-    for (uint64_t now = 3020; now < 2000000; now += 1000) {
-        uint64_t time = clock_sync_now(&s, now);
+    for (uint64_t now = 4000; now < 2000000; now += 1000) {
+        clock_sync_sample(&s, now, now + 999910, now + 999910, now + 20);
+        uint64_t time = clock_sync_now(&s, now + 20);
         ck_assert_uint_ge(time, last);
         last = time;
     }
     ck_assert_int_le(llabs(s.applied - 999900), 10);
+    ck_assert_uint_le(clock_sync_error(&s), 20);
     /* Nonsense is not taken. */
     clock_sync_sample(&s, 5000, 10, 9, 4000);
-    ck_assert_uint_eq(clock_sync_residual(&s), 10);
+    clock_sync_sample(&s, 5000, 10, 11, 5000);
+    clock_sync_sample(&s, 5000, UINT64_MAX - 5, UINT64_MAX - 5, 5010);
+    ck_assert_uint_le(clock_sync_error(&s), 20);
+    /* An old sample is worth less than it was: the two clocks have run on. */
+    clock_sync_sample(&s, 1002000000, 1003000000, 1003000000, 1002200000);
+    ck_assert_uint_ge(clock_sync_error(&s), 90000);
+}
+END_TEST
+
+/* What another rank has told is not taken back, wherever this one's estimate is; an absurd time is refused. */
+START_TEST(test_clock_heard)
+{
+    struct clock_sync s;
+    clock_sync_init(&s, false);
+    ck_assert(clock_sync_hear(&s, 5000, UINT64_MAX)); /* nothing is known, so nothing is believed */
+    clock_sync_sample(&s, 1000, 1001000, 1001000, 1000);
+    ck_assert_uint_eq(clock_sync_now(&s, 5000), 1005000);
+    ck_assert(clock_sync_hear(&s, 5000, 1009000));
+    ck_assert_uint_eq(clock_sync_now(&s, 5000), 1009000);
+    ck_assert_uint_eq(clock_sync_now(&s, 8000), 1009000);
+    ck_assert_uint_eq(clock_sync_now(&s, 9500), 1009500);
+    ck_assert(clock_sync_hear(&s, 9500, 1000)); /* from behind: nothing */
+    ck_assert_uint_eq(clock_sync_now(&s, 9500), 1009500);
+    ck_assert_uint_eq(s.raised, 1);
+    ck_assert_uint_eq(s.raised_max, 4000);
+    /* The limit is counted from the estimate: many words do not add up. */
+    ck_assert(clock_sync_hear(&s, 10000, 1010000 + CLOCK_AHEAD_MAX_NS));
+    ck_assert(!clock_sync_hear(&s, 10000, 1010001 + CLOCK_AHEAD_MAX_NS));
+    ck_assert(!clock_sync_hear(&s, 10000, UINT64_MAX));
+    ck_assert_uint_eq(clock_sync_now(&s, 10000), 1010000 + CLOCK_AHEAD_MAX_NS);
+    /* On rank 0's host the clock is its own; but it, too, hears of later times. */
+    clock_sync_init(&s, true);
+    ck_assert_uint_eq(clock_sync_now(&s, 7000), 7000);
+    clock_sync_sample(&s, 7000, 9000, 9000, 7000);
+    ck_assert_uint_eq(clock_sync_now(&s, 7000), 7000);
+    ck_assert(clock_sync_hear(&s, 7000, 7300));
+    ck_assert_uint_eq(clock_sync_now(&s, 7100), 7300);
+    ck_assert_uint_eq(clock_sync_now(&s, 7400), 7400);
+    ck_assert(!clock_sync_hear(&s, 7400, 7401 + CLOCK_AHEAD_MAX_NS));
 }
 END_TEST
 
@@ -245,17 +290,18 @@ static void take(void *opaque, uint64_t page, enum page_right right)
 
 static const struct page_user_ops users = {.take = take};
 
-static void start_nodes(void)
+static void start_nodes_on(unsigned hosts)
 {
     static const struct home_range ranges[RANKS] = {{0, 2, 0}, {2, 2, 1}, {4, 2, 2}};
     hub = transport_hub_create(RANKS);
     for (unsigned r = 0; r < RANKS; r++) {
         struct node *n = &nodes[r];
         memset(n, 0, sizeof(*n));
-        n->members = (struct membership){.self = r, .ranks = RANKS, .session = 77};
+        n->members = (struct membership){.self = r, .ranks = RANKS, .hosts = hosts, .session = 77};
         for (unsigned i = 0; i < RANKS; i++) {
             snprintf(n->members.member[i].hostname, 64, "host%u", i);
             n->members.member[i].pid = 100 + (int)i;
+            n->members.member[i].host = i % hosts;
         }
         sem_init(&n->ended, 0, 0);
         sem_init(&n->posted, 0, 0);
@@ -273,6 +319,11 @@ static void start_nodes(void)
         struct error err = {0};
         ck_assert(cluster_start(nodes[r].cluster, &err));
     }
+}
+
+static void start_nodes(void)
+{
+    start_nodes_on(1);
 }
 
 static void stop_nodes(void)
@@ -449,6 +500,96 @@ START_TEST(test_pages)
 }
 END_TEST
 
+/* Lets each rank know rank 0's clock, then moves what one of them thinks of it. */
+static void start_with_clock_off(unsigned rank, int64_t ns)
+{
+    start_nodes_on(RANKS);
+    for (unsigned r = 0; r < RANKS; r++) {
+        while (!cluster_clock_known(nodes[r].cluster)) {
+            usleep(1000);
+        }
+    }
+    struct cluster *c = nodes[rank].cluster;
+    while (!cluster_enter(c)) {
+        usleep(10);
+    }
+    c->clock.applied += ns;
+    cluster_leave(c);
+}
+
+static uint64_t time_on(unsigned r)
+{
+    return cluster_time_ns(nodes[r].cluster);
+}
+
+/* Rank `ahead` reads the clock, and then does something that each of the others gets to know: nobody who knows reads
+ * less. Nor does who knows it from one of them only. */
+START_TEST(test_clock_over_ranks)
+{
+    enum { AHEAD_NS = 200000000 };
+    for (unsigned ahead = 1; ahead < RANKS; ahead++) {
+        unsigned other = 3 - ahead;
+        start_with_clock_off(ahead, AHEAD_NS);
+        ck_assert_int_eq(acquire(ahead, 0, PAGE_WRITE), PAGE_GRANTED); /* rank 0 knows from this that it is late */
+        for (unsigned i = 0; i < 200; i++) {
+            uint64_t told = time_on(ahead), heard;
+            memcpy(nodes[ahead].ram, &told, sizeof(told));
+            ck_assert_int_eq(acquire(0, 0, PAGE_WRITE), PAGE_GRANTED);
+            memcpy(&heard, nodes[0].ram, sizeof(heard));
+            ck_assert_uint_eq(heard, told);
+            ck_assert_uint_ge(time_on(0), told);
+            ck_assert_int_eq(acquire(other, 0, PAGE_WRITE), PAGE_GRANTED);
+            ck_assert_uint_ge(time_on(other), told);
+            told = time_on(other);
+            cluster_post(nodes[other].cluster, 0, 1, "now", 4);
+            sem_wait(&nodes[0].posted);
+            ck_assert_uint_ge(time_on(0), told);
+            ck_assert_int_eq(acquire(ahead, 0, PAGE_WRITE), PAGE_GRANTED);
+        }
+        static struct cluster_stats s;
+        cluster_stats_get(nodes[0].cluster, &s);
+        ck_assert_uint_gt(s.clock_raised, 0);
+        ck_assert_uint_le(s.clock_raised_max_ns, AHEAD_NS + CLOCK_ERROR_MAX_NS);
+        ck_assert_uint_gt(s.peer[1].messages_sent[MSG_TIME], 0);
+        stop_nodes();
+    }
+}
+END_TEST
+
+/* One host has one clock: no frame says a time. */
+START_TEST(test_clock_of_one_host)
+{
+    start_nodes();
+    ck_assert_int_eq(acquire(1, 0, PAGE_WRITE), PAGE_GRANTED);
+    static struct cluster_stats s;
+    cluster_stats_get(nodes[1].cluster, &s);
+    ck_assert_uint_gt(s.peer[0].messages_sent[MSG_GET], 0);
+    ck_assert_uint_eq(s.peer[0].messages_sent[MSG_TIME], 0);
+    uint64_t before = cluster_now_ns();
+    ck_assert(cluster_clock_known(nodes[1].cluster));
+    ck_assert_uint_ge(time_on(1), before);
+    ck_assert_uint_le(time_on(1), cluster_now_ns());
+    stop_nodes();
+}
+END_TEST
+
+/* A time that no clock of this run can show ends the run and moves no clock. */
+START_TEST(test_clock_absurd)
+{
+    start_with_clock_off(2, 10000000000);
+    cluster_post(nodes[2].cluster, 0, 1, "then", 5);
+    sem_wait(&nodes[0].ended);
+    ck_assert_int_eq(nodes[0].lost, 2);
+    ck_assert_str_eq(
+        nodes[0].sentence,
+        "rank 2 (process 102 on host2) was lost: its message breaks the protocol (its clock is more than a "
+        "second ahead of what clocks of this run can be)");
+    uint64_t time = time_on(0);
+    ck_assert_uint_le(time, cluster_now_ns() + CLOCK_ERROR_MAX_NS);
+    stop_nodes();
+}
+END_TEST
+
 /* The reports say what happened. */
 START_TEST(test_reports)
 {
@@ -522,6 +663,7 @@ int main(void)
     tcase_add_test(pure, test_link);
     tcase_add_test(pure, test_remote_access);
     tcase_add_test(pure, test_clock);
+    tcase_add_test(pure, test_clock_heard);
     tcase_add_test(pure, test_histogram);
     tcase_set_timeout(threads, 30);
     tcase_add_test(threads, test_post_and_end);
@@ -530,6 +672,9 @@ int main(void)
     tcase_add_test(threads, test_locks);
     tcase_add_test(threads, test_pages);
     tcase_add_test(threads, test_pages_after_loss);
+    tcase_add_test(threads, test_clock_over_ranks);
+    tcase_add_test(threads, test_clock_of_one_host);
+    tcase_add_test(threads, test_clock_absurd);
     tcase_add_test(threads, test_reports);
     suite_add_tcase(s, pure);
     suite_add_tcase(s, threads);
