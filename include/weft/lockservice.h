@@ -67,7 +67,7 @@ struct lock_actions {
 };
 
 struct lock_stats {
-    uint64_t acquires, cached, waits, handoffs, recalls, wait_ns, wait_max_ns;
+    uint64_t acquires, cached, waits, handoffs, early, recalls, wait_ns, wait_max_ns;
 };
 
 /* For `info locks`. */

@@ -17,7 +17,7 @@
 
 enum {
     MSG_MAGIC = 0x5457, /* "WT" */
-    MSG_PROTOCOL = 3,   /* raised with every change of this file that a peer can see */
+    MSG_PROTOCOL = 4,   /* raised with every change of this file that a peer can see */
     MSG_PAGE_SIZE = 4096,
     MSG_LOCK_NAME = 32, /* with its terminator */
     MSG_POST_MAX = 256, /* bytes of a machine message */
@@ -39,6 +39,7 @@ enum msg_type {
     MSG_OP_REPLY,
     /* Lock service (weft/lockservice.h). */
     MSG_LOCK_REQUEST,
+    MSG_LOCK_HINT,
     MSG_LOCK_RECALL,
     MSG_LOCK_GRANT,
     MSG_LOCK_RELEASED,
@@ -178,13 +179,16 @@ enum lock_mode { LOCK_NONE = 0, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2 };
 
 /* All lock messages: `dead` is the set of ranks the sender knows to be dead, which is also the epoch. */
 struct msg_lock {
-    uint64_t dead, fence;
+    uint64_t dead;
+    uint64_t
+        fence; /* of the token that moves; HINT and its RELEASED: of the token that is there; REQUEST: as its HINT */
     char name[MSG_LOCK_NAME];
     uint16_t to;   /* RECALL: the rank to hand the token to */
     uint8_t mode;  /* enum lock_mode */
     uint8_t wants; /* REPORT: the mode this rank is waiting for */
     uint8_t acks;  /* GRANT: RELEASED messages to wait for */
-    uint8_t zero[3];
+    uint8_t early; /* RELEASED: for a HINT. GRANT: such a one counts. RECALL: it counts if it is sent already */
+    uint8_t zero[2];
 };
 
 /* Heartbeat: every field in the sender's nanoseconds. An echo carries the other's `sent` back with both own times. */

@@ -64,7 +64,8 @@ struct page_request {
     struct page_request *next;
     uint64_t page;
     struct msg_op op;
-    uint8_t right, flags, is_op, over;
+    uint8_t right, flags, is_op;
+    _Atomic uint8_t over;
 };
 
 struct page_source {

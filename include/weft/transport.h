@@ -109,10 +109,12 @@ static inline int transport_assist(struct transport *t, struct transport_owner *
     return t->ops->assist ? t->ops->assist(t, owner) : -ENOTSUP;
 }
 
-/* The caller has the owner mutex. */
+/* Any thread; does nothing where there is no such thing. */
 static inline void transport_assist_end(struct transport *t)
 {
-    t->ops->assist_end(t);
+    if (t->ops->assist_end) {
+        t->ops->assist_end(t);
+    }
 }
 
 /* A rank whose connection broke, each once; -1 if there is none. */

@@ -48,7 +48,8 @@ static bool inbox_empty(struct cluster *c)
 
 static bool needs_coherence_thread(struct cluster *c)
 {
-    return c->send_failed || c->bad || c->kept->there || directory_deadline(c->directory) < c->due || !inbox_empty(c);
+    return c->send_failed || c->bad || c->cut_off || c->kept->there || directory_deadline(c->directory) < c->due ||
+           !inbox_empty(c);
 }
 
 bool cluster_enter(struct cluster *c)
@@ -58,6 +59,13 @@ bool cluster_enter(struct cluster *c)
     }
     owned = c;
     return true;
+}
+
+void cluster_enter_wait(struct cluster *c)
+{
+    assert(owned != c);
+    transport_owner_lock(&c->owner);
+    owned = c;
 }
 
 /* What others put into the inbox meanwhile has woken the coherence thread; what this thread's own callbacks put there
@@ -358,14 +366,14 @@ static void fence_bad(struct cluster *c)
     }
 }
 
-/* Messages about pages can be received by any thread; what concerns the machine cannot. */
-static bool only_pages(const uint8_t *bytes, size_t length)
+/* Messages about pages and locks can be received by any thread; what concerns the machine cannot. */
+static bool for_any_thread(const uint8_t *bytes, size_t length)
 {
     struct msg_header h;
     while (length >= sizeof(h)) {
         size_t extent = message_extent(bytes, length);
         memcpy(&h, bytes, sizeof(h));
-        if (h.type > MSG_OP_REPLY && h.type != MSG_TIME) {
+        if (h.type > MSG_LOCK_REPORT_END && h.type != MSG_TIME) {
             return false;
         }
         bytes += extent;
@@ -404,7 +412,7 @@ static bool receive_batch(struct cluster *c)
         if (length < 0) {
             break;
         }
-        if (assisting && !only_pages(bytes, (size_t)length)) {
+        if (assisting && !for_any_thread(bytes, (size_t)length)) {
             keep(c, src, traffic, bytes, (size_t)length);
             return false;
         }
@@ -424,21 +432,21 @@ bool cluster_assisting(void)
     return assisting;
 }
 
-void cluster_assist(struct cluster *c, struct page_request *r)
+void cluster_assist(struct cluster *c, const _Atomic uint8_t *over)
 {
     if (c->assistant) {
         return;
     }
-    c->assistant = r;
+    c->assistant = over;
     assisting = true;
-    while (!r->over) {
+    while (!*over) {
         bool any = receive_batch(c);
         any |= cluster_drain_pages(c);
         if (any) {
             continue;
         }
         cluster_flush(c);
-        if (r->over || c->kept->there || c->bad) {
+        if (*over || c->kept->there || c->bad || c->cut_off) {
             break;
         }
         if (needs_coherence_thread(c)) {
@@ -579,6 +587,7 @@ static void *run(void *opaque)
         for (int lost; (lost = transport_lost(c->config.transport)) >= 0;) {
             cluster_rank_lost(c, (unsigned)lost, "its connection broke");
         }
+        cluster_locks_cut_off(c);
         now = cluster_now_ns();
         cluster_pages_tick(c, now);
         uint64_t locks_due = cluster_locks_tick(c, now);

@@ -61,11 +61,21 @@ static bool finish(struct cluster *c, struct told *told)
     return told->isolated;
 }
 
-/* On the coherence thread a loss of the majority ends the run here. */
+void cluster_locks_cut_off(struct cluster *c)
+{
+    if (c->cut_off) {
+        cluster_finish(c, 1, -1, "this rank is cut off from most of the others");
+    }
+}
+
+/* A loss of the majority ends the run, on the coherence thread: at once if it is this one. */
 static void finish_here(struct cluster *c, struct told *told)
 {
     if (finish(c, told)) {
-        cluster_finish(c, 1, -1, "this rank is cut off from most of the others");
+        c->cut_off = true;
+    }
+    if (!cluster_assisting()) {
+        cluster_locks_cut_off(c);
     }
 }
 
@@ -101,9 +111,11 @@ void cluster_unlock(struct cluster *c, int lock, enum lock_mode mode)
 
 struct blocked {
     struct cluster_lock_request request;
+    struct transport *transport;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    bool over, ok;
+    _Atomic uint8_t over;
+    bool ok, receives; /* under mutex */
     struct lock_fence fence;
 };
 
@@ -114,7 +126,23 @@ static void unblock(struct cluster_lock_request *request, bool ok, struct lock_f
     b->over = true;
     b->ok = ok;
     b->fence = fence;
+    /* It may sleep in the transport, unless it is this thread. */
+    if (b->receives && !cluster_assisting()) {
+        transport_assist_end(b->transport);
+    }
     pthread_cond_signal(&b->cond);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* The waiter receives the grant itself, if no other thread is at it: the coherence thread need not wake first. */
+static void receive_grant(struct cluster *c, struct blocked *b)
+{
+    pthread_mutex_lock(&b->mutex);
+    b->receives = true;
+    pthread_mutex_unlock(&b->mutex);
+    cluster_assist(c, &b->over);
+    pthread_mutex_lock(&b->mutex);
+    b->receives = false;
     pthread_mutex_unlock(&b->mutex);
 }
 
@@ -127,10 +155,18 @@ bool cluster_lock(struct cluster *c, int lock, enum lock_mode mode, struct lock_
     if (cached) {
         return true;
     }
-    struct blocked b = {.request.done = unblock};
+    struct blocked b = {.request.done = unblock, .transport = c->config.transport};
     pthread_mutex_init(&b.mutex, NULL);
     pthread_cond_init(&b.cond, NULL);
+    bool entered = cluster_enter(c);
     cluster_lock_acquire(c, lock, mode, &b.request);
+    if (entered) {
+        cluster_flush(c);
+    } else {
+        cluster_enter_wait(c); /* until the coherence thread, which sends what was queued, has nothing to do */
+    }
+    receive_grant(c, &b);
+    cluster_leave(c);
     pthread_mutex_lock(&b.mutex);
     while (!b.over) {
         pthread_cond_wait(&b.cond, &b.mutex);

@@ -102,7 +102,7 @@ static void complete(struct cluster *c, const struct dir_action *a)
         }
     }
     r->over = true;
-    if (c->assistant == r && !cluster_assisting()) {
+    if (c->assistant == &r->over && !cluster_assisting()) {
         transport_assist_end(c->config.transport);
     }
     r->done(r, status_of(a->status));
@@ -233,7 +233,7 @@ void page_source_wait(struct page_source *ps, struct page_request *r)
 {
     struct cluster *c = (struct cluster *)ps;
     if (cluster_enter(c)) {
-        cluster_assist(c, r);
+        cluster_assist(c, &r->over);
         cluster_leave(c);
     }
 }

@@ -120,6 +120,7 @@ static json_t *locks_json(struct cluster *c)
         put(o, "acquires", s->acquires);
         put(o, "cached", s->cached);
         put(o, "handoffs", s->handoffs);
+        put(o, "early_handoffs", s->early);
         put(o, "recalls", s->recalls);
         json_object_set_new(o, "waits", histogram_json(&waits));
         put(o, "wait_max_ns", s->wait_max_ns);

@@ -72,9 +72,10 @@ struct cluster {
     uint64_t heard[WEFT_MAX_RANKS];                         /* [C] */
     struct bundle *bundle[WEFT_MAX_RANKS][TRAFFIC_CLASSES]; /* [C] */
     uint64_t bundled[TRAFFIC_CLASSES];                      /* [C] ranks for which something waits */
-    struct page_request *assistant;    /* [C] whose thread receives in place of the coherence thread */
-    struct kept_frame *kept;           /* [C] */
-    uint64_t bad;                      /* [C] ranks that broke the protocol and are not fenced yet */
+    const _Atomic uint8_t *assistant; /* [C] what the thread waits for that receives in place of the coherence thread */
+    bool cut_off;                     /* [C] found by an assistant: the coherence thread ends the run */
+    struct kept_frame *kept;          /* [C] */
+    uint64_t bad;                     /* [C] ranks that broke the protocol and are not fenced yet */
     const char *wrong[WEFT_MAX_RANKS]; /* [C] how */
     uint64_t lost, send_failed;        /* [C] ranks */
     uint64_t due;                      /* [C] when the coherence thread looks again, unless woken */
@@ -108,9 +109,12 @@ void cluster_flush(struct cluster *c);
 /* Takes the coherence thread's role for one step: true, or false if another thread has it (or this one already). Any
  * thread; never waits. */
 bool cluster_enter(struct cluster *c);
+/* The same for a thread that has to wait anyway. */
+void cluster_enter_wait(struct cluster *c);
 void cluster_leave(struct cluster *c);
-/* Receives until the request is over, if nobody else does. [C] */
-void cluster_assist(struct cluster *c, struct page_request *request);
+/* Receives until it is over, if nobody else does. Who sets `over` without being the owner calls transport_assist_end
+ * afterwards. [C] */
+void cluster_assist(struct cluster *c, const _Atomic uint8_t *over);
 /* The calling thread is in cluster_assist. */
 bool cluster_assisting(void);
 /* Does what the inbox holds about pages. False: nothing. [C] */
@@ -137,6 +141,8 @@ void cluster_locks_echo(struct cluster *c, unsigned src, uint64_t sent);
 void cluster_locks_dead(struct cluster *c, uint64_t dead);
 /* Does what is due; returns when something is due next. */
 uint64_t cluster_locks_tick(struct cluster *c, uint64_t now);
+/* Ends a run that is cut off from the majority of its ranks. [C] */
+void cluster_locks_cut_off(struct cluster *c);
 
 /* cluster_stats.c */
 void cluster_histogram_add(struct cluster_histogram *h, uint64_t ns);

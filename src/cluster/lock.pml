@@ -3,7 +3,8 @@
  *
  * Left out, because the simulator drives the real code through them: leases, deaths, new masters.
  * Kept: token caching, the fair queue at the master, recall and direct hand-off, gathered releases, downgrade of an exclusive
- * token to a shared one, the budget of local grants (here: one, if a user waits that the token serves; then any number).
+ * token to a shared one, the budget of local grants (here: one, if a user waits that the token serves; then any number);
+ * with LIMIT the hint to the probable holder, who releases early (it needs fences that are counted).
  *
  * Checked in every reachable state: exclusion over all ranks, fences that grow; in every final state: nobody waits.
  */
@@ -15,10 +16,10 @@
 #endif
 #define MASTER RANKS
 
-mtype = { REQUEST, RECALL, GRANT, RELEASED, OWNED };
+mtype = { REQUEST, HINT, RECALL, GRANT, RELEASED, OWNED };
 
-/* type, to or requester, mode, acks, fence */
-chan net[(RANKS + 1) * (RANKS + 1)] = [3] of { mtype, byte, byte, byte, byte };
+/* type, to or requester, mode, acks, fence, early */
+chan net[(RANKS + 1) * (RANKS + 1)] = [4] of { mtype, byte, byte, byte, byte, bit };
 #define CH(s, d) net[(s) * (RANKS + 1) + (d)]
 
 byte token[RANKS], shared[RANKS], waiting[RANKS];
@@ -53,6 +54,8 @@ proctype Rank(byte r)
     byte incoming, need, got, incoming_fence;
     bool recalled, served;
     byte recall_mode, recall_to, recall_fence;
+    byte hint, hint_fence, hinted, given; /* hint, given: rank plus one */
+    bit early, offered, incoming_early, recall_hinted, recall_release;
 
 end:
     do
@@ -91,74 +94,113 @@ end:
     :: atomic {
         waiting[r] > token[r] && asked == 0 && !recalled ->
             asked = waiting[r];
-            CH(r, MASTER)!REQUEST, r, asked, 0, 0
+            hinted = (asked == 2 -> hint_fence : 0);
+            CH(r, MASTER)!REQUEST, r, asked, 0, hinted, 0;
+            if
+            :: hinted != 0 -> CH(r, hint - 1)!HINT, r, 2, 0, hinted, 0
+            :: else -> skip
+            fi
        }
     /* Handing off may come at any moment that local holders allow, after one grant at least. */
     :: atomic {
         recalled && !exclusive[r] && (recall_mode == 1 || shared[r] == 0) &&
         (served || waiting[r] == 0 || token[r] < waiting[r]) ->
             if
-            :: token[r] == 2 -> CH(r, recall_to)!GRANT, 0, recall_mode, 0, recall_fence
-            :: else -> CH(r, recall_to)!RELEASED, 0, 0, 0, 0
+            :: recall_hinted -> CH(r, recall_to)!RELEASED, 0, 0, 0, fence, 1; given = recall_to + 1
+            :: else ->
+                if
+                :: token[r] == 2 && !recall_release -> CH(r, recall_to)!GRANT, 0, recall_mode, 0, recall_fence, 0
+                :: else -> CH(r, recall_to)!RELEASED, 0, 0, 0, 0, 0
+                fi;
+                hint = (LIMIT > 0 && recall_mode == 2 -> recall_to + 1 : 0);
+                hint_fence = (hint != 0 -> recall_fence : 0)
             fi;
             token[r] = (recall_mode == 2 -> 0 : 1);
-            recalled = false; served = false; recall_mode = 0; recall_to = 0; recall_fence = 0
+            recalled = false; served = false; recall_mode = 0; recall_to = 0; recall_fence = 0;
+            recall_hinted = 0; recall_release = 0
        }
     :: atomic {
-        CH(MASTER, r)?RECALL, who, mode, _, number ->
-            assert(token[r] != 0 && !recalled && who != r && (mode == 2 || token[r] == 2));
-            recalled = true; recall_mode = mode; recall_to = who; recall_fence = number;
-            who = 0; mode = 0; number = 0
+        CH(MASTER, r)?RECALL, who, mode, _, number, early ->
+            if
+            :: LIMIT > 0 && number < fence -> skip /* that token left early */
+            :: else ->
+                if
+                :: given != 0 && early && given == who + 1 -> hint = given; hint_fence = number; given = 0
+                :: else ->
+                    if
+                    :: given != 0 -> given = 0; token[r] = 2; check()
+                    :: else -> skip
+                    fi;
+                    assert(token[r] != 0 && (!recalled || recall_hinted) && who != r && (mode == 2 || token[r] == 2));
+                    recalled = true; recall_mode = mode; recall_to = who; recall_fence = number;
+                    recall_hinted = 0; recall_release = early
+                fi
+            fi;
+            who = 0; mode = 0; number = 0; early = 0
        }
 #define RECEIVE(s)                                                                                                     \
-    :: atomic { CH(s, r)?GRANT, _, mode, acks, number -> goto grant }                                                 \
-    :: atomic { CH(s, r)?RELEASED, _, _, _, _ -> assert(asked == 2); got++; goto settle }
+    :: atomic { CH(s, r)?GRANT, _, mode, acks, number, early -> goto grant }                                          \
+    :: atomic { CH(s, r)?RELEASED, _, _, _, number, early ->                                                          \
+            if                                                                                                         \
+            :: early -> offered = offered | (hinted != 0 && hinted == number)                                         \
+            :: else -> assert(asked == 2); got++                                                                       \
+            fi;                                                                                                        \
+            number = 0; early = 0; goto settle }                                                                       \
+    :: atomic { CH(s, r)?HINT, who, _, _, number, _ ->                                                                \
+            if                                                                                                         \
+            :: token[r] == 2 && fence == number && !recalled ->                                                       \
+                recalled = true; recall_hinted = 1; recall_mode = 2; recall_to = who                                  \
+            :: else -> skip                                                                                            \
+            fi;                                                                                                        \
+            who = 0; number = 0 }
     RECEIVE(0)
     RECEIVE(1)
 #if RANKS > 2
     RECEIVE(2)
 #endif
-    :: atomic { CH(MASTER, r)?GRANT, _, mode, acks, number -> goto grant }
+    :: atomic { CH(MASTER, r)?GRANT, _, mode, acks, number, early -> goto grant }
     od;
 
 grant:
     atomic {
         assert(asked == mode && incoming == 0);
-        incoming = mode; need = acks; incoming_fence = number;
-        mode = 0; acks = 0; number = 0;
+        incoming = mode; need = acks; incoming_fence = number; incoming_early = early;
+        mode = 0; acks = 0; number = 0; early = 0;
         goto settle
     }
 settle:
     atomic {
         if
-        :: incoming != 0 && need == got ->
+        :: incoming != 0 && need == got + (incoming_early && offered) ->
             token[r] = incoming;
             assert(LIMIT == 0 || incoming_fence > fence);
             fence = incoming_fence;
             incoming = 0; need = 0; got = 0; incoming_fence = 0; asked = 0;
+            hint = 0; hint_fence = 0; hinted = 0; offered = 0; incoming_early = 0; given = 0;
             check();
-            CH(r, MASTER)!OWNED, r, token[r], 0, fence
+            CH(r, MASTER)!OWNED, r, token[r], 0, fence, 0
         :: else -> skip
         fi;
         goto end
     }
 }
 
-chan queue = [RANKS] of { byte, byte };
+chan queue = [RANKS] of { byte, byte, byte };
 
 proctype Master()
 {
-    byte holders, who, mode, fence, moving, others, t, count;
-    bool single;
+    byte holders, who, mode, fence, moving, others, t, count, hint, tenure;
+    bool single, early;
 
 end:
     do
 #define LISTEN(s)                                                                                                      \
-    :: atomic { CH(s, MASTER)?REQUEST, who, mode, _, _ -> queue!who, mode; who = 0; mode = 0 }                         \
-    :: atomic { CH(s, MASTER)?OWNED, who, mode, _, _ ->                                                                \
+    :: atomic { CH(s, MASTER)?REQUEST, who, mode, _, hint, _ -> queue!who, mode, hint; who = 0; mode = 0; hint = 0 }  \
+    :: atomic { CH(s, MASTER)?OWNED, who, mode, _, _, _ ->                                                             \
             assert(moving == who + 1);                                                                                 \
             holders = (mode == 2 -> 1 << who : holders | (1 << who));                                                  \
             single = (mode == 2);                                                                                      \
+            tenure = (single -> fence : 0);                                                                            \
             moving = 0; who = 0; mode = 0 }
     LISTEN(0)
     LISTEN(1)
@@ -167,13 +209,14 @@ end:
 #endif
     :: atomic {
         moving == 0 && nempty(queue) ->
-            queue?who, mode;
+            queue?who, mode, hint;
             moving = who + 1;
             if
             :: LIMIT > 0 -> fence++
             :: else -> skip
             fi;
             others = holders & ~(1 << who);
+            early = others != 0 && single && hint != 0 && hint == tenure;
             count = 0;
             if
             :: others != 0 && (mode == 2 || single) ->
@@ -181,7 +224,7 @@ end:
                 do
                 :: t < RANKS ->
                     if
-                    :: (others >> t) & 1 -> count++; CH(MASTER, t)!RECALL, who, mode, 0, fence
+                    :: (others >> t) & 1 -> count++; CH(MASTER, t)!RECALL, who, mode, 0, fence, early
                     :: else -> skip
                     fi;
                     t++
@@ -190,10 +233,10 @@ end:
             :: else -> skip
             fi;
             if
-            :: count == 0 || !single -> CH(MASTER, who)!GRANT, 0, mode, count, fence
+            :: count == 0 || !single || early -> CH(MASTER, who)!GRANT, 0, mode, count, fence, early
             :: else -> skip
             fi;
-            who = 0; mode = 0; others = 0; t = 0; count = 0
+            who = 0; mode = 0; others = 0; t = 0; count = 0; hint = 0; early = 0
        }
     od
 }

@@ -57,26 +57,32 @@ static void pump(struct lock_service *s, struct lock *l, struct lock_actions *ou
     uint64_t fence = ++l->next_fence;
     uint64_t others = l->holders & ~lock_rank_bit(ask.rank);
     bool recall = others && (ask.mode == LOCK_EXCLUSIVE || l->exclusive);
+    /* The rank has asked the holder of this very token, too, which may have released it already. */
+    bool early = recall && l->exclusive && ask.hint == l->tenure;
     unsigned recalled = 0;
     for (uint64_t rest = recall ? others : 0; rest; rest &= rest - 1) {
-        lock_send(s, out, (unsigned)__builtin_ctzll(rest), MSG_LOCK_RECALL, l, ask.mode, fence)->to = ask.rank;
+        struct msg_lock *m = lock_send(s, out, (unsigned)__builtin_ctzll(rest), MSG_LOCK_RECALL, l, ask.mode, fence);
+        m->to = ask.rank;
+        m->early = early;
         l->stats.recalls++;
         recalled++;
     }
     /* The one holder of the exclusive token hands it over itself; else the grant comes from here. */
-    if (!(recall && l->exclusive)) {
-        lock_send(s, out, ask.rank, MSG_LOCK_GRANT, l, ask.mode, fence)->acks = (uint8_t)recalled;
+    if (!(recall && l->exclusive) || early) {
+        struct msg_lock *m = lock_send(s, out, ask.rank, MSG_LOCK_GRANT, l, ask.mode, fence);
+        m->acks = (uint8_t)recalled;
+        m->early = early;
     }
 }
 
-static const char *ask(struct lock *l, unsigned src, enum lock_mode mode)
+static const char *ask(struct lock *l, unsigned src, enum lock_mode mode, uint64_t hint)
 {
     for (unsigned i = 0; i < l->num_asks; i++) {
         if (l->asks[i].rank == src) {
             return "LOCK_REQUEST for a lock this rank already waits for";
         }
     }
-    l->asks[l->num_asks++] = (struct lock_ask){.rank = (uint16_t)src, .mode = (uint8_t)mode};
+    l->asks[l->num_asks++] = (struct lock_ask){.hint = hint, .rank = (uint16_t)src, .mode = (uint8_t)mode};
     return NULL;
 }
 
@@ -86,7 +92,7 @@ const char *lock_master_request(struct lock_service *s, struct lock *l, unsigned
     if (lock_master_rank(s, l->name) != s->config.self) {
         return "LOCK_REQUEST reached a rank that is not the lock's master";
     }
-    const char *wrong = ask(l, src, m->mode);
+    const char *wrong = ask(l, src, m->mode, m->fence);
     if (!wrong) {
         pump(s, l, out);
     }
@@ -101,6 +107,7 @@ const char *lock_master_owned(struct lock_service *s, struct lock *l, unsigned s
     }
     if (m->mode == LOCK_EXCLUSIVE) {
         l->holders = lock_rank_bit(src);
+        l->tenure = m->fence;
     } else {
         l->holders |= lock_rank_bit(src);
     }
@@ -120,6 +127,7 @@ void lock_master_forget(struct lock_service *s)
         struct lock *l = &s->lock[i];
         l->holders = 0;
         l->exclusive = l->moving = false;
+        l->tenure = 0;
         l->num_asks = 0;
         l->next_fence = l->next_fence > base ? l->next_fence : base;
     }
@@ -137,9 +145,10 @@ const char *lock_master_report(struct lock_service *s, struct lock *l, unsigned 
     if (m->mode != LOCK_NONE) {
         l->holders |= lock_rank_bit(src);
         l->exclusive = m->mode == LOCK_EXCLUSIVE;
+        l->tenure = m->fence;
         l->next_fence = m->fence > l->next_fence ? m->fence : l->next_fence;
     }
-    const char *wrong = m->wants != LOCK_NONE ? ask(l, src, m->wants) : NULL;
+    const char *wrong = m->wants != LOCK_NONE ? ask(l, src, m->wants, 0) : NULL;
     s->reports[src]++;
     lock_master_tick(s, out);
     return wrong;

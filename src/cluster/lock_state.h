@@ -13,6 +13,7 @@ struct lock_waiter {
 };
 
 struct lock_ask {
+    uint64_t hint; /* the token of which the rank has told its holder */
     uint16_t rank;
     uint8_t mode;
 };
@@ -21,7 +22,8 @@ struct lock_ask {
  * Invariants over all ranks that have the same set of dead ranks:
  *   at most one rank has the exclusive token, and then no other rank has a shared one
  *   exclusive_holder => token == EXCLUSIVE; shared_holders => token != NONE
- *   the master's `holders` are the ranks with a token, but for the transfer under way
+ *   the master's `holders` are the ranks with a token or given_to, but for the transfer under way
+ *   given_to => no exclusive token, and a request of that rank is under way
  */
 struct lock {
     char name[MSG_LOCK_NAME];
@@ -36,15 +38,25 @@ struct lock {
     uint8_t incoming; /* mode, or NONE */
     uint8_t acks, acks_got;
     uint64_t incoming_fence;
-    /* The master wants the token to go to another rank. */
-    bool recalled;
+    /* Who got the token from here, and under which fence: it may still be there. The next request tells that rank, too,
+     * which may then release early. 0: not known. */
+    uint16_t hint_rank;
+    uint64_t hint_fence;
+    uint64_t hinted;              /* of the request under way */
+    bool offered, incoming_early; /* RELEASED for the hint is here / counts, says the grant */
+    /* The master wants the token to go to another rank; or it will, as that rank's hint says (recall_hinted). */
+    bool recalled, recall_hinted;
+    bool recall_release; /* the grant comes from the master */
     uint8_t recall_mode, budget;
     uint16_t recall_to;
     uint64_t recall_fence;
+    /* Released early for that rank, plus one: its master's recall will come, and may be for another rank. */
+    uint16_t given_to;
     /* This rank as the master. */
     uint64_t holders;
     bool exclusive;
-    bool moving; /* a transfer to `moving_to` is under way */
+    uint64_t tenure; /* fence of the exclusive token */
+    bool moving;     /* a transfer to `moving_to` is under way */
     uint8_t moving_mode;
     uint16_t moving_to;
     uint64_t next_fence;

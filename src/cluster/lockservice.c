@@ -81,18 +81,51 @@ static void grant_head(struct lock_service *s, struct lock *l, struct lock_actio
     pop_waiter(s, l);
 }
 
+/* For a hint: to whom the token goes, and under which fence, is not decided yet. */
+static void release_early(struct lock_service *s, struct lock *l, struct lock_actions *out)
+{
+    l->token = LOCK_NONE;
+    l->recalled = l->recall_hinted = false;
+    l->given_to = (uint16_t)(l->recall_to + 1);
+    lock_send(s, out, l->recall_to, MSG_LOCK_RELEASED, l, LOCK_EXCLUSIVE, l->fence)->early = true;
+}
+
+static void note_hand_off(struct lock *l, unsigned to, uint64_t fence)
+{
+    l->stats.handoffs++;
+    l->hint_rank = (uint16_t)to;
+    l->hint_fence = fence;
+}
+
 /* Gives up what the recall asks for, if no local holder stands against it. */
 static bool hand_off(struct lock_service *s, struct lock *l, struct lock_actions *out)
 {
     if (l->exclusive_holder || (l->recall_mode == LOCK_EXCLUSIVE && l->shared_holders)) {
         return false;
     }
-    bool exclusive = l->token == LOCK_EXCLUSIVE;
+    if (l->recall_hinted) {
+        release_early(s, l, out);
+        return true;
+    }
+    bool grant = l->token == LOCK_EXCLUSIVE && !l->recall_release;
     l->token = l->recall_mode == LOCK_EXCLUSIVE ? LOCK_NONE : LOCK_SHARED;
     l->recalled = false;
-    l->stats.handoffs++;
-    lock_send(s, out, l->recall_to, exclusive ? MSG_LOCK_GRANT : MSG_LOCK_RELEASED, l, l->recall_mode, l->recall_fence);
+    note_hand_off(l, l->recall_to, l->recall_mode == LOCK_EXCLUSIVE ? l->recall_fence : 0);
+    lock_send(s, out, l->recall_to, grant ? MSG_LOCK_GRANT : MSG_LOCK_RELEASED, l, l->recall_mode, l->recall_fence);
     return true;
+}
+
+/* Asks the master; and tells the rank that seems to hold the token, if the way by the master is longer. */
+static void request(struct lock_service *s, struct lock *l, struct lock_actions *out)
+{
+    unsigned master = lock_master_rank(s, l->name);
+    l->asked = s->waiter[l->head - 1].mode;
+    bool third = master != s->config.self && master != l->hint_rank;
+    l->hinted = l->asked == LOCK_EXCLUSIVE && third ? l->hint_fence : 0;
+    lock_send(s, out, master, MSG_LOCK_REQUEST, l, l->asked, l->hinted);
+    if (l->hinted) {
+        lock_send(s, out, l->hint_rank, MSG_LOCK_HINT, l, LOCK_EXCLUSIVE, l->hinted);
+    }
 }
 
 /* Grants to local waiters in order, hands the token on when its time has come, asks for what is missing. */
@@ -114,8 +147,7 @@ static void pump(struct lock_service *s, struct lock *l, struct lock_actions *ou
         }
     }
     if (l->head && !l->asked && !l->recalled && l->token < s->waiter[l->head - 1].mode) {
-        l->asked = s->waiter[l->head - 1].mode;
-        lock_send(s, out, lock_master_rank(s, l->name), MSG_LOCK_REQUEST, l, l->asked, 0);
+        request(s, l, out);
     }
 }
 
@@ -179,10 +211,22 @@ void lock_service_release(struct lock_service *s, uint64_t now, unsigned lock, e
     }
 }
 
+static void forget_hints(struct lock *l)
+{
+    l->hint_fence = l->hinted = 0;
+    l->offered = l->incoming_early = false;
+    l->given_to = 0;
+}
+
+static unsigned released(const struct lock *l, bool early_counts)
+{
+    return l->acks_got + (early_counts && l->offered);
+}
+
 /* The token is here when the grant and every RELEASED are. */
 static void settle_incoming(struct lock_service *s, struct lock *l, struct lock_actions *out)
 {
-    if (l->incoming == LOCK_NONE || l->acks_got != l->acks) {
+    if (l->incoming == LOCK_NONE || released(l, l->incoming_early) != l->acks) {
         return;
     }
     l->token = l->incoming;
@@ -191,13 +235,14 @@ static void settle_incoming(struct lock_service *s, struct lock *l, struct lock_
     l->incoming = LOCK_NONE;
     l->acks = l->acks_got = 0;
     l->asked = LOCK_NONE;
+    forget_hints(l);
     lock_send(s, out, lock_master_rank(s, l->name), MSG_LOCK_OWNED, l, l->token, l->fence);
     pump(s, l, out);
 }
 
 static const char *on_grant(struct lock_service *s, struct lock *l, const struct msg_lock *m, struct lock_actions *out)
 {
-    if (l->asked != m->mode || l->incoming != LOCK_NONE || m->acks < l->acks_got) {
+    if (l->asked != m->mode || l->incoming != LOCK_NONE || m->acks < released(l, m->early)) {
         return "LOCK_GRANT that nobody asked for";
     }
     if (m->fence <= l->fence) {
@@ -206,13 +251,21 @@ static const char *on_grant(struct lock_service *s, struct lock *l, const struct
     l->incoming = m->mode;
     l->incoming_fence = m->fence;
     l->acks = m->acks;
+    l->incoming_early = m->early;
     settle_incoming(s, l, out);
     return NULL;
 }
 
-static const char *on_released(struct lock_service *s, struct lock *l, struct lock_actions *out)
+static const char *on_released(struct lock_service *s, struct lock *l, const struct msg_lock *m,
+                               struct lock_actions *out)
 {
-    if (l->asked != LOCK_EXCLUSIVE || l->acks_got >= (l->incoming ? l->acks : s->config.ranks)) {
+    if (m->early) {
+        /* It counts if the master finds that very token there. Of an older request: nobody waits for it any more. */
+        l->offered |= l->hinted && l->hinted == m->fence;
+        settle_incoming(s, l, out);
+        return NULL;
+    }
+    if (l->asked != LOCK_EXCLUSIVE || released(l, l->incoming_early) >= (l->incoming ? l->acks : s->config.ranks)) {
         return "LOCK_RELEASED that nobody waits for";
     }
     l->acks_got++;
@@ -226,16 +279,48 @@ static const char *on_recall(struct lock_service *s, struct lock *l, unsigned sr
     if (src != lock_master_rank(s, l->name)) {
         return "LOCK_RECALL from a rank that is not the lock's master";
     }
+    if (m->fence < l->fence) {
+        return NULL; /* that token left early, and a later one came here by a quicker way than this */
+    }
+    if (l->given_to) {
+        bool agreed = m->early && m->to == l->given_to - 1;
+        l->given_to = 0;
+        if (agreed) {
+            l->stats.early++;
+            note_hand_off(l, m->to, m->fence);
+            return NULL;
+        }
+        l->token = LOCK_EXCLUSIVE; /* another was first: what was released early does not count */
+    }
     bool pointless = m->mode == LOCK_SHARED && l->token != LOCK_EXCLUSIVE;
-    if (l->token == LOCK_NONE || l->recalled || pointless || m->to == s->config.self) {
+    if (l->token == LOCK_NONE || (l->recalled && !l->recall_hinted) || pointless || m->to == s->config.self) {
         return "LOCK_RECALL of a token this rank does not have";
     }
+    if (!l->recalled) {
+        l->budget = LOCK_BUDGET;
+    }
     l->recalled = true;
+    l->recall_hinted = false;
+    l->recall_release = m->early;
     l->recall_mode = m->mode;
     l->recall_to = m->to;
     l->recall_fence = m->fence;
-    l->budget = LOCK_BUDGET;
     pump(s, l, out);
+    return NULL;
+}
+
+/* A request that names the token here is on its way to the master: the token will be recalled, for that rank or one
+ * before it. */
+static const char *on_hint(struct lock_service *s, struct lock *l, unsigned src, const struct msg_lock *m,
+                           struct lock_actions *out)
+{
+    if (l->token == LOCK_EXCLUSIVE && l->fence == m->fence && !l->recalled) {
+        l->recalled = l->recall_hinted = true;
+        l->recall_mode = LOCK_EXCLUSIVE;
+        l->recall_to = (uint16_t)src;
+        l->budget = LOCK_BUDGET;
+        pump(s, l, out);
+    }
     return NULL;
 }
 
@@ -255,12 +340,14 @@ static const char *deliver(struct lock_service *s, const struct lock_message *me
     switch (type) {
     case MSG_LOCK_REQUEST:
         return lock_master_request(s, l, src, m, out);
+    case MSG_LOCK_HINT:
+        return on_hint(s, l, src, m, out);
     case MSG_LOCK_RECALL:
         return on_recall(s, l, src, m, out);
     case MSG_LOCK_GRANT:
         return on_grant(s, l, m, out);
     case MSG_LOCK_RELEASED:
-        return on_released(s, l, out);
+        return on_released(s, l, m, out);
     case MSG_LOCK_OWNED:
         return lock_master_owned(s, l, src, m, out);
     case MSG_LOCK_REPORT:
@@ -378,15 +465,17 @@ static bool has_majority(const struct lock_service *s)
 }
 
 /* Tells the masters of the new epoch what this rank holds and waits for. Transfers under way are void: a grant of the
- * old epoch is refused from now on, so a token on its way is nobody's and the master makes a new one. */
+ * old epoch is refused from now on, so a token on its way is nobody's and the master makes a new one. So is one that
+ * was released early. */
 static void report(struct lock_service *s, struct lock_actions *out)
 {
     unsigned sent[WEFT_MAX_RANKS] = {0};
     for (unsigned i = 0; i < s->num_locks; i++) {
         struct lock *l = &s->lock[i];
-        l->recalled = false;
+        l->recalled = l->recall_hinted = false;
         l->incoming = LOCK_NONE;
         l->acks = l->acks_got = 0;
+        forget_hints(l);
         bool needs = l->head && l->token < s->waiter[l->head - 1].mode;
         l->asked = needs ? s->waiter[l->head - 1].mode : LOCK_NONE;
         if (l->token != LOCK_NONE || l->asked != LOCK_NONE) {

@@ -26,6 +26,7 @@ static const struct {
     [MSG_OP] = {"OP", sizeof(struct msg_op)},
     [MSG_OP_REPLY] = {"OP_REPLY", sizeof(struct msg_op_reply)},
     [MSG_LOCK_REQUEST] = {"LOCK_REQUEST", sizeof(struct msg_lock)},
+    [MSG_LOCK_HINT] = {"LOCK_HINT", sizeof(struct msg_lock)},
     [MSG_LOCK_RECALL] = {"LOCK_RECALL", sizeof(struct msg_lock)},
     [MSG_LOCK_GRANT] = {"LOCK_GRANT", sizeof(struct msg_lock)},
     [MSG_LOCK_RELEASED] = {"LOCK_RELEASED", sizeof(struct msg_lock)},
@@ -161,6 +162,12 @@ static const char *lock_invalid(const struct msg_lock *m, enum msg_type type, co
     }
     if (m->mode == LOCK_NONE && type != MSG_LOCK_REPORT && type != MSG_LOCK_REPORT_END) {
         return "lock message has no mode";
+    }
+    if (type == MSG_LOCK_HINT && m->mode != LOCK_EXCLUSIVE) {
+        return "LOCK_HINT is for an exclusive token";
+    }
+    if (m->early > (type == MSG_LOCK_RECALL || type == MSG_LOCK_GRANT || type == MSG_LOCK_RELEASED)) {
+        return "lock message cannot be early";
     }
     if (m->to >= c->ranks || m->acks >= c->ranks) {
         return "lock message names a rank that does not exist";

@@ -30,7 +30,7 @@ static struct membership members;
 static struct cluster *cluster;
 static uint8_t *ram;
 static unsigned count = 1000;
-static bool json;
+static bool json, only_locks;
 static double sample[COUNT_MAX];
 static double base_small, base_page; /* medians of raw ZeroMQ */
 static sem_t ended, pong, turn;
@@ -174,6 +174,10 @@ static void bench_raw(void)
     inet_ntop(AF_INET, &mine, address, sizeof(address));
     snprintf(tcp, sizeof(tcp), "tcp://%s:*", address);
     snprintf(ipc, sizeof(ipc), "ipc://%s/bench", members.run_dir);
+    if (only_locks) {
+        raw_zmq(members.hosts < 2 ? ipc : tcp, "raw ZeroMQ, 32 B there and back", SMALL, &base_small);
+        return;
+    }
     raw_tcp("raw TCP, 32 B there and back", SMALL);
     raw_tcp("raw TCP, 32 B there, 4 KiB back", MSG_PAGE_SIZE);
     raw_zmq(tcp, "raw ZeroMQ tcp, 32 B there and back", SMALL, &base_small);
@@ -410,6 +414,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     for (int i = 1; i < argc; i++) {
         json = json || !strcmp(argv[i], "--json");
+        only_locks = only_locks || !strcmp(argv[i], "--locks");
         if (!strcmp(argv[i], "--count") && i + 1 < argc) {
             count = (unsigned)atoi(argv[++i]);
         }
@@ -436,7 +441,9 @@ int main(int argc, char **argv)
         return 1;
     }
     membership_barrier(&members);
-    bench_pages();
+    if (!only_locks) {
+        bench_pages();
+    }
     bench_locks();
     bench_posts();
     if (members.self == 0) {

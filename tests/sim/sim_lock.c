@@ -49,6 +49,7 @@ struct rank {
 static struct world {
     uint64_t calls; /* steps of the production state machine: what --steps counts */
     unsigned ranks, locks, threads, shared_percent;
+    unsigned eager;   /* percent: how soon an idle thread wants a lock */
     uint64_t silence; /* after which a peer is declared dead */
     bool ordered, draining, faults;
     unsigned deaths;
@@ -58,7 +59,7 @@ static struct world {
     struct lock_fence last_any[LOCKS], last_exclusive[LOCKS];
 } w;
 
-static uint64_t total_grants, total_cached, total_handoffs, total_isolated, total_regranted;
+static uint64_t total_grants, total_cached, total_handoffs, total_early, total_isolated, total_regranted;
 
 /* The rank's own clock: another zero, another speed. */
 static uint64_t clock_of(unsigned r)
@@ -224,7 +225,7 @@ static void step_thread(unsigned r, unsigned index)
         struct lock_actions *out = calling();
         lock_service_release(k->service, now, t->lock, t->mode, out);
         carry_out(r, out);
-    } else if (t->state == IDLE && !w.draining && !k->isolated) {
+    } else if (t->state == IDLE && !w.draining && !k->isolated && sim_chance(&w.random, w.eager)) {
         t->lock = sim_below(&w.random, w.locks);
         t->mode = sim_chance(&w.random, w.shared_percent) ? LOCK_SHARED : LOCK_EXCLUSIVE;
         t->state = WAITING;
@@ -348,7 +349,8 @@ static void create_world(void)
     w.ranks = 2 + sim_below(&w.random, RANKS - 1);
     w.locks = 1 + sim_below(&w.random, LOCKS);
     w.threads = 1 + sim_below(&w.random, THREADS);
-    w.shared_percent = sim_below(&w.random, 90);
+    w.shared_percent = sim_chance(&w.random, 30) ? 0 : sim_below(&w.random, 90);
+    w.eager = sim_chance(&w.random, 50) ? 100 : 1 + sim_below(&w.random, 30);
     w.ordered = sim_chance(&w.random, 50);
     w.faults = sim_chance(&w.random, 60);
     w.silence = w.faults ? 500 + sim_below(&w.random, 2000) : UINT64_MAX;
@@ -388,7 +390,9 @@ static uint64_t run(void)
     drain();
     for (unsigned r = 0; r < w.ranks; r++) {
         for (unsigned l = 0; l < w.locks; l++) {
-            total_handoffs += lock_service_view(w.rank[r].service, l).stats.handoffs;
+            struct lock_view v = lock_service_view(w.rank[r].service, l);
+            total_handoffs += v.stats.handoffs;
+            total_early += v.stats.early;
         }
         lock_service_destroy(&w.rank[r].service);
     }
@@ -398,9 +402,9 @@ static uint64_t run(void)
 int main(int argc, char **argv)
 {
     sim_main(argc, argv, "sim_lock", run);
-    printf("%llu grants (%llu without a message), %llu hand-offs, %llu grants after a death, "
+    printf("%llu grants (%llu without a message), %llu hand-offs (%llu early), %llu grants after a death, "
            "%llu ranks cut off; every invariant held\n",
            (unsigned long long)total_grants, (unsigned long long)total_cached, (unsigned long long)total_handoffs,
-           (unsigned long long)total_regranted, (unsigned long long)total_isolated);
+           (unsigned long long)total_early, (unsigned long long)total_regranted, (unsigned long long)total_isolated);
     return 0;
 }
