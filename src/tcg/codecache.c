@@ -262,14 +262,43 @@ struct code_page *codecache_page_get(struct codecache *cc, struct cpu *cpu, gpa_
     return p ? p : page_create(cc, cpu, gpa, index);
 }
 
-void codecache_page_translating(struct codecache *cc, struct cpu *cpu, struct code_page *p)
+/* Another hart may have, or get, the right to write the page without being noticed. */
+static bool may_be_written(const struct cpu *cpu, const struct code_page *p)
 {
     size_t index = (p->gpa - cpu->ram->base) >> GUEST_PAGE_BITS;
-    if (atomic_load(&cpu->ram->page_flags[index]) & PAGE_CODE_DIRTY) {
-        p->unsure = true;
-    } else if (p->armed_epoch && !p->unsure) {
-        p->unsure = XXH3_64bits(ram_ptr(cpu->ram, p->gpa), GUEST_PAGE_SIZE) != p->hash;
+    return (atomic_load(&cpu->ram->page_flags[index]) & PAGE_CODE_DIRTY) || p->armed_epoch;
+}
+
+const uint8_t *codecache_page_bytes(struct codecache *cc, struct cpu *cpu, struct code_page *p)
+{
+    struct tcg_cpu *t = cpu->tcg;
+    const uint8_t *bytes = ram_ptr(cpu->ram, p->gpa);
+    (void)cc;
+    if (!may_be_written(cpu, p)) {
+        return bytes;
     }
+    memcpy(t->copy, bytes, GUEST_PAGE_SIZE);
+    if (XXH3_64bits(t->copy, GUEST_PAGE_SIZE) != p->hash) {
+        p->unsure = true; /* it is on the dirty list: marked, or armed */
+    }
+    return t->copy;
+}
+
+void codecache_page_read(struct codecache *cc, struct cpu *cpu, struct code_page *p, const uint8_t *bytes)
+{
+    struct tcg_cpu *t = cpu->tcg;
+    if (bytes == t->copy || !may_be_written(cpu, p)) {
+        return;
+    }
+    /* What was read may be changed back before the next fence.i, which would then see nothing. The page cannot have
+     * left the list since: this hart has not served a request to drop its rights. */
+    pthread_mutex_lock(&cc->lock);
+    p->unsure = true;
+    if (!p->listed) {
+        p->listed = true;
+        push(&cc->dirty, &cc->num_dirty, &cc->cap_dirty, p);
+    }
+    pthread_mutex_unlock(&cc->lock);
 }
 
 void code_page_publish(struct code_page *p, unsigned off, uint32_t code)

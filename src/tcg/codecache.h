@@ -28,10 +28,20 @@ enum {
     CODE_PLAIN = 1 << 12, /* in an offset: the block's plain translation (tr_group.c) */
     SLOT_CHUNKS = 64,     /* 64 offsets of 2 bytes each; the upper half for plain ones */
     FETCH_CACHE_SIZE = 1024,
+    CODE_CROSS_OFF = GUEST_PAGE_SIZE - 2, /* where an instruction begins that crosses the page */
+    CODE_CROSSINGS = 4,
+    CODE_CROSSINGS_MADE = 64, /* in a page's life; then that instruction is interpreted */
 };
 
 struct code_slots {
     _Atomic uint32_t code[64]; /* [a] offset of the block in the cache, 0 = none */
+};
+
+/* A translation of the instruction that crosses the page, made for one version of the page behind. */
+struct code_crossing {
+    uint32_t id;    /* of the page behind */
+    uint8_t *code;  /* rw alias */
+    uint8_t *other; /* displacement of the jump that is taken where another page is behind: to the next of them */
 };
 
 struct code_page {
@@ -44,6 +54,9 @@ struct code_page {
     _Atomic uint64_t armed_epoch; /* written under [L]: all harts must have served this request to drop write rights;
                                    * 0 = they have */
     uint32_t regions;             /* [P] bit per region that holds code of it */
+    uint8_t num_crossings, crossings_made;         /* [P] */
+    uint8_t *crossing_head;                        /* [P] displacement of the jump to the first */
+    struct code_crossing crossing[CODE_CROSSINGS]; /* [P] */
     _Atomic(struct code_slots *) slots[SLOT_CHUNKS];
     pthread_mutex_t lock; /* taken by the hart that translates */
 };
@@ -83,7 +96,8 @@ struct tcg_cpu {
     uint8_t *chunk, *chunk_end; /* (o) room for new code, rw alias */
     unsigned chunk_region;
     struct fetch_entry fetch[FETCH_CACHE_SIZE];
-    void *tr; /* struct tr */
+    void *tr;                      /* struct tr */
+    uint8_t copy[GUEST_PAGE_SIZE]; /* of a page that others may be writing */
 };
 
 struct codecache *codecache_of(const struct machine *m);
@@ -102,8 +116,11 @@ void codecache_evict(struct machine *m, struct cpu *self);
 
 /* The current version of the code page at gpa; created when there is none. NULL when ids have run out (evict). */
 struct code_page *codecache_page_get(struct codecache *cc, struct cpu *cpu, gpa_t gpa);
-/* Called with page->lock held before its bytes are read for translation. */
-void codecache_page_translating(struct codecache *cc, struct cpu *cpu, struct code_page *page);
+/* What to translate from, with page->lock held: the page itself, or, when others may be writing it, a copy. What is
+ * made of a copy that is not what the page's hash was taken of is retired by the next fence.i. */
+const uint8_t *codecache_page_bytes(struct codecache *cc, struct cpu *cpu, struct code_page *page);
+/* With page->lock still held, when all was read: has anybody begun to write meanwhile? */
+void codecache_page_read(struct codecache *cc, struct cpu *cpu, struct code_page *page, const uint8_t *bytes);
 
 static inline uint32_t code_page_find(const struct code_page *p, unsigned off)
 {

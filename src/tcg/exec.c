@@ -127,59 +127,140 @@ static void remember_page(struct cpu *cpu, struct code_page *p, uint64_t va_page
     *f = (struct fetch_entry){.va_page = va_page, .ctx = ctx, .id = p->id};
 }
 
-/* The code page that pc is in, or NULL with *found saying what else to do. */
-static struct code_page *find_page(struct cpu *cpu, enum found *found)
+/* The code page that va is in, or NULL with *found saying why there is none. */
+static struct code_page *page_at(struct cpu *cpu, gva_t va, enum found *found)
 {
     struct codecache *cc = codecache_of(cpu->machine);
     for (;;) {
         struct translation tr;
-        if (!tlb_translate(cpu, cpu->pc, ACCESS_FETCH, &tr)) {
-            cpu_take_exception(cpu, cpu->exc_cause, cpu->exc_tval);
-            *found = FOUND_FAULT;
+        *found = FOUND_FAULT;
+        if (!tlb_translate(cpu, va, ACCESS_FETCH, &tr)) {
             return NULL;
         }
+        *found = FOUND_INTERP;
         if (!tr.is_ram) {
-            *found = FOUND_INTERP;
             return NULL;
         }
         struct code_page *p = codecache_page_get(cc, cpu, tr.gpa & GUEST_PAGE_MASK);
         if (p) {
-            remember_page(cpu, p, cpu->pc & GUEST_PAGE_MASK);
+            remember_page(cpu, p, va & GUEST_PAGE_MASK);
+            *found = FOUND_CODE;
             return p;
         }
         codecache_evict(cpu->machine, cpu);
     }
 }
 
+/* The same for pc; a fault is taken. */
+static struct code_page *find_page(struct cpu *cpu, enum found *found)
+{
+    struct code_page *p = page_at(cpu, cpu->pc, found);
+    if (*found == FOUND_FAULT) {
+        cpu_take_exception(cpu, cpu->exc_cause, cpu->exc_tval);
+    }
+    return p;
+}
+
+/* Two bytes of the page, whose lock is held; false when it is not in use any more. */
+static bool read_half(struct cpu *cpu, struct code_page *p, unsigned off, uint16_t *half)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    const uint8_t *bytes = codecache_page_bytes(cc, cpu, p);
+    memcpy(half, bytes + off, sizeof(*half));
+    codecache_page_read(cc, cpu, p, bytes);
+    return !atomic_load(&p->retired);
+}
+
+/* Whether an instruction at pc, in page p, goes on in the page behind. */
+static bool crosses(const struct cpu *cpu, const struct code_page *p)
+{
+    uint16_t half;
+    memcpy(&half, ram_ptr(cpu->ram, p->gpa) + CODE_CROSS_OFF, sizeof(half));
+    return (cpu->pc & ~GUEST_PAGE_MASK) == CODE_CROSS_OFF && insn_length(half) == 4;
+}
+
+/* Makes sure that the page of pc has a translation of the instruction at its end for the page that is behind now.
+ * FOUND_CODE: *page is that page. Anything odd is left to the interpreter. */
+static enum found find_crossing(struct cpu *cpu, struct code_page **page)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    struct tcg_cpu *t = cpu->tcg;
+    for (;;) {
+        enum found found;
+        uint16_t low, high;
+        uint64_t evictions = cc->evictions;
+        struct code_page *behind = page_at(cpu, (cpu->pc & GUEST_PAGE_MASK) + GUEST_PAGE_SIZE, &found);
+        if (!behind) {
+            return FOUND_INTERP;
+        }
+        struct code_page *p = find_page(cpu, &found);
+        if (!p) {
+            return found;
+        }
+        if (p == behind) {
+            return FOUND_INTERP; /* one page mapped twice: code_va has room for one address */
+        }
+        if (!codecache_room(cc, t)) {
+            codecache_evict(cpu->machine, cpu);
+        }
+        if (cc->evictions != evictions) {
+            continue;
+        }
+        pthread_mutex_lock(&behind->lock);
+        bool ok = read_half(cpu, behind, 0, &high), made = false;
+        pthread_mutex_unlock(&behind->lock);
+        pthread_mutex_lock(&p->lock);
+        if (ok && (ok = read_half(cpu, p, CODE_CROSS_OFF, &low)) && insn_length(low) == 4) {
+            made = translate_crossing(t->tr, p, behind, low | (uint32_t)high << 16);
+        }
+        pthread_mutex_unlock(&p->lock);
+        if (ok) {
+            *page = p;
+            return made ? FOUND_CODE : FOUND_INTERP;
+        }
+    }
+}
+
+/* Translates from page offset `off` on, unless another hart has. False: the page is not in use any more. */
+static bool translate(struct cpu *cpu, struct code_page *p, unsigned off)
+{
+    struct codecache *cc = codecache_of(cpu->machine);
+    struct tcg_cpu *t = cpu->tcg;
+    pthread_mutex_lock(&p->lock);
+    bool ok = !atomic_load(&p->retired);
+    if (ok && !code_page_find(p, off)) {
+        const uint8_t *bytes = codecache_page_bytes(cc, cpu, p);
+        translate_unit(t->tr, p, bytes, off);
+        codecache_page_read(cc, cpu, p, bytes);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return ok;
+}
+
 /* Finds the code for cpu->pc (`plain`: CODE_PLAIN or 0), translating it if need be; sets pc_page. */
 static enum found find_code(struct cpu *cpu, unsigned plain, void **code, struct code_page **page)
 {
     struct codecache *cc = codecache_of(cpu->machine);
-    struct tcg_cpu *t = cpu->tcg;
     enum found found = FOUND_CODE;
+    unsigned off = (unsigned)(cpu->pc & ~GUEST_PAGE_MASK) | plain;
     if (cpu->ctx->kind == CTX_MPRV) {
         return FOUND_INTERP;
     }
     for (;;) {
         struct code_page *p = find_page(cpu, &found);
-        if (!p) {
+        if (p && !plain && crosses(cpu, p)) {
+            found = find_crossing(cpu, &p);
+        }
+        if (found != FOUND_CODE) {
             return found;
         }
-        unsigned off = (unsigned)(cpu->pc & ~GUEST_PAGE_MASK) | plain;
         uint32_t at = code_page_find(p, off);
         if (!at) {
-            if (!codecache_room(cc, t)) {
+            if (!codecache_room(cc, cpu->tcg)) {
                 codecache_evict(cpu->machine, cpu);
                 continue;
             }
-            pthread_mutex_lock(&p->lock);
-            if (!atomic_load(&p->retired) && !(at = code_page_find(p, off))) {
-                codecache_page_translating(cc, cpu, p);
-                translate_unit(t->tr, p, off);
-                at = code_page_find(p, off);
-            }
-            pthread_mutex_unlock(&p->lock);
-            if (!at) {
+            if (!translate(cpu, p, off) || !(at = code_page_find(p, off))) {
                 continue;
             }
         }

@@ -82,10 +82,35 @@ static uint32_t writes_of(const struct insn *in)
     }
 }
 
+bool tr_no_effect(const struct insn *in)
+{
+    bool first = in->rd == in->rs1, second = in->rd == in->rs2;
+    switch (in->op) {
+    case OP_ADDI:
+    case OP_ORI:
+    case OP_XORI:
+    case OP_SLLI:
+    case OP_SRLI:
+    case OP_SRAI:
+        return first && in->imm == 0;
+    case OP_ADD:
+    case OP_XOR:
+        return (first && in->rs2 == 0) || (second && in->rs1 == 0);
+    case OP_OR:
+        return (first && (second || in->rs2 == 0)) || (second && in->rs1 == 0);
+    case OP_SUB:
+        return first && in->rs2 == 0;
+    case OP_AND:
+        return first && second;
+    default:
+        return false;
+    }
+}
+
 /* Chooses what to borrow for the block in dec[]: guest registers used so often that two loads and two stores pay. */
 void tr_choose_borrow(struct tr *t, struct borrow *b)
 {
-    uint8_t uses[32] = {0};
+    uint16_t uses[32] = {0};
     uint32_t used = 0, written = 0;
     b->n = 0;
     memcpy(t->reg, host_reg, sizeof(t->reg));
@@ -96,6 +121,10 @@ void tr_choose_borrow(struct tr *t, struct borrow *b)
     }
     unsigned off = t->off;
     for (unsigned i = 0; i < t->dec_n; i++) {
+        off += t->dec[i].len;
+        if (tr_no_effect(&t->dec[i])) {
+            continue;
+        }
         uint32_t r = reads_of(&t->dec[i]), w = writes_of(&t->dec[i]);
         used |= r | w;
         written |= w;
@@ -105,7 +134,6 @@ void tr_choose_borrow(struct tr *t, struct borrow *b)
         for (uint32_t m = w; m; m &= m - 1) {
             uses[__builtin_ctz(m)]++;
         }
-        off += t->dec[i].len;
     }
     loop = loop && (int64_t)off - last->len + last->imm == (int64_t)t->off;
     unsigned least = loop ? 2 : 5;

@@ -152,6 +152,12 @@ void tr_cold_emit(struct tr *t, struct cold *c)
         x64_imm_keep_flags(&t->e, RDX, c->info);
         x64_jmp_to(&t->e, t->stubs->budget);
         break;
+    case COLD_CROSSING: /* rax = the page behind */
+        x64_lea(&t->e, RAX, x64_at(RAX, CODE_CROSS_OFF - (int32_t)GUEST_PAGE_SIZE));
+        x64_store(&t->e, cpu_mem(CPU_DISP(pc)), RAX);
+        x64_imm(&t->e, RAX, TCG_EXIT_LOOKUP);
+        x64_jmp_to(&t->e, t->stubs->exit);
+        break;
     case COLD_LINK:
         link_call(t, c->imm, c->from[1] ? c->from[1] : c->from[0], c->guard, t->page->id);
         break;

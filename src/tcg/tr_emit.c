@@ -125,17 +125,22 @@ void tr_align_patch(struct x64 *e, unsigned skip)
     }
 }
 
+uint8_t *tr_compare_page(struct tr *t, int64_t off, uint32_t id)
+{
+    struct x64 *e = &t->e;
+    x64_load(e, RAX, cpu_mem(CPU_DISP(pc_page)));
+    x64_alu_imm(e, true, ALU_ADD, RAX, (int32_t)(off & (int64_t)GUEST_PAGE_MASK));
+    tr_align_patch(e, 3);
+    x64_alu_rm(e, true, ALU_CMP, RAX, x64_at(R15, CTX_CODE_VA + (int32_t)id * 8));
+    return e->p - 4;
+}
+
 void tr_goto_far(struct tr *t, int64_t off)
 {
     struct x64 *e = &t->e;
     struct cold *c = tr_cold(t, COLD_LINK);
     c->imm = (int32_t)off;
-    x64_load(e, RAX, cpu_mem(CPU_DISP(pc_page)));
-    x64_alu_imm(e, true, ALU_ADD, RAX, (int32_t)(off & (int64_t)GUEST_PAGE_MASK));
-    tr_align_patch(e, 3);
-    /* cmp rax, [r15 + code_va[0]]: id 0 never matches; linking writes the id's displacement. */
-    x64_alu_rm(e, true, ALU_CMP, RAX, x64_at(R15, CTX_CODE_VA));
-    c->guard = e->p - 4;
+    c->guard = tr_compare_page(t, off, 0); /* id 0 never matches; linking writes the id's displacement */
     c->from[0] = x64_jcc(e, CC_NE);
     x64_store(e, cpu_mem(CPU_DISP(pc_page)), RAX);
     tr_align_patch(e, 1);

@@ -7,7 +7,10 @@
  */
 #include "tcg/translate.h"
 
-enum { GROUP_SPAN = 1024 }; /* bytes from the first to the last: the longer, the more often a page's edge is inside */
+enum {
+    GROUP_SPAN = 1024, /* bytes from the first to the last: the longer, the more often a page's edge is inside */
+    GROUP_INSNS = 96   /* from the first to the last: a block is not cut inside a group */
+};
 
 /* Size of a plain load or store, or 0. */
 static unsigned access_size(const struct insn *in, bool *store)
@@ -90,7 +93,7 @@ static struct range find(const struct tr *t)
 {
     unsigned base = t->in.rs1;
     struct range r = {.lo = INT32_MAX, .hi = INT32_MIN};
-    for (unsigned i = t->at - 1; i < t->dec_n; i++) {
+    for (unsigned i = t->at - 1; i < t->dec_n && i < t->at + GROUP_INSNS; i++) {
         const struct insn *in = &t->dec[i];
         bool store;
         unsigned size = access_size(in, &store);

@@ -42,13 +42,17 @@ static bool ends_block(enum op op)
     }
 }
 
-/* Decodes the block at t->off, `max` instructions at most: up to a jump, known code, or an instruction that crosses the
- * page. */
+/* Decodes the block at t->off, `max` instructions at most that do something: up to a jump, known code, or an
+ * instruction that crosses the page. */
 static void scan_block(struct tr *t, unsigned max)
 {
-    unsigned off = t->off;
+    unsigned off = t->off, work = 0;
     t->dec_n = t->at = 0;
-    while (t->dec_n < max && off < GUEST_PAGE_SIZE && (t->dec_n == 0 || !known_code(t, off))) {
+    if (t->crossing) {
+        insn_decode(t->crossing, t->cpu->isa_ext, &t->dec[t->dec_n++]);
+        return;
+    }
+    while (t->dec_n < TR_BLOCK_INSNS && work < max && off < GUEST_PAGE_SIZE && (t->dec_n == 0 || !known_code(t, off))) {
         uint32_t raw = 0;
         bool last_half = off + 4 > GUEST_PAGE_SIZE;
         memcpy(&raw, t->bytes + off, last_half ? 2 : 4);
@@ -58,6 +62,7 @@ static void scan_block(struct tr *t, unsigned max)
         struct insn *in = &t->dec[t->dec_n++];
         insn_decode(raw, t->cpu->isa_ext, in);
         off += in->len;
+        work += !tr_no_effect(in);
         if (ends_block(in->op)) {
             break;
         }
@@ -72,24 +77,24 @@ static void block_begin(struct tr *t, unsigned max)
     t->boxed = 0;
     t->flags_at = t->rax_at = NULL;
     t->bb_cold = t->num_cold;
-    /* A jump back to where a plain block starts has groups again. (The page's end is a target like any other.) */
-    t->bb_off = t->plain ? TR_NOWHERE : t->off;
+    /* A jump back to where a plain block starts has groups again; one to a crossing instruction compares the page
+     * again. (The page's end is a target like any other.) */
+    bool apart = t->plain || t->crossing;
+    t->bb_off = apart ? TR_NOWHERE : t->off;
     t->bb = (uint8_t)t->num_entries;
     struct borrow *b = &t->borrow[t->bb];
     tr_choose_borrow(t, b);
     t->entry[t->num_entries].off = (uint16_t)t->off;
     t->entry[t->num_entries++].code = t->e.p;
-    t->entry_index[t->off >> 1] = t->plain ? 0 : (uint8_t)t->num_entries;
+    t->entry_index[t->off >> 1] = apart ? 0 : (uint8_t)t->num_entries;
     for (unsigned i = 0; i < b->n; i++) {
         x64_store(&t->e, cpu_mem(X_DISP(b->pinned[i])), b->host[i]);
     }
     tr_take_again(t, b);
     t->inner = t->e.p;
-    x64_b(&t->e, 0x49); /* sub r14, imm8 */
-    x64_b(&t->e, 0x83);
-    x64_b(&t->e, 0xee);
-    t->bb_sub = t->e.p;
-    x64_b(&t->e, 0);
+    t->bb_long = t->dec_n > INT8_MAX;
+    x64_alu_imm(&t->e, true, ALU_SUB, R14, t->bb_long ? INT32_MAX : 0);
+    t->bb_sub = t->e.p - (t->bb_long ? 4 : 1);
     struct cold *c = tr_cold(t, COLD_BUDGET);
     c->from[0] = x64_jcc(&t->e, CC_S);
 }
@@ -97,7 +102,8 @@ static void block_begin(struct tr *t, unsigned max)
 /* `index` instructions are in the block: fix its count, and in its cold paths index -> instructions left. */
 static void block_end(struct tr *t)
 {
-    *t->bb_sub = (uint8_t)t->index;
+    uint32_t n = t->index;
+    memcpy(t->bb_sub, &n, t->bb_long ? 4 : 1);
     for (unsigned i = t->bb_cold; i < t->num_cold; i++) {
         struct cold *c = &t->cold[i];
         c->info = INFO(INFO_OFF(c->info), t->index - INFO_LEFT(c->info));
@@ -120,6 +126,9 @@ static void resolve_direct(struct tr *t)
 
 static void translate_insn(struct tr *t)
 {
+    if (tr_no_effect(&t->in)) {
+        return;
+    }
     if (!tr_integer(t) && !tr_memory(t) && !tr_control(t) && !tr_system(t) && !tr_float(t) && !tr_atomic(t) &&
         !tr_bitmanip(t)) {
         tr_interp(t);
@@ -132,8 +141,10 @@ static void log_unit(struct tr *t, unsigned from, const uint8_t *code, const uin
     if (log_on(LOG_IN_ASM)) {
         log_write("----------------\nIN: page 0x%llx\n", (unsigned long long)t->page->gpa);
         for (unsigned off = from; off < t->off;) {
-            uint32_t raw = 0;
-            memcpy(&raw, t->bytes + off, off + 4 <= GUEST_PAGE_SIZE ? 4 : 2);
+            uint32_t raw = t->crossing;
+            if (!raw) {
+                memcpy(&raw, t->bytes + off, off + 4 <= GUEST_PAGE_SIZE ? 4 : 2);
+            }
             struct insn in;
             insn_decode(raw, t->cpu->isa_ext, &in);
             insn_format(&in, t->page->gpa + off, text, sizeof(text));
@@ -150,8 +161,15 @@ static void log_unit(struct tr *t, unsigned from, const uint8_t *code, const uin
     }
 }
 
-/* One block from t->off on. True when the unit goes on with the block behind it. */
-static bool translate_block(struct tr *t, unsigned max)
+/* The unit can bear one more instruction and what ends a block. */
+static bool has_room(const struct tr *t)
+{
+    const struct tcg_cpu *tc = t->cpu->tcg;
+    unsigned cold = t->num_cold + t->num_direct + 8;
+    return cold <= TR_MAX_COLD && (size_t)(t->e.p - tc->chunk) + cold * TR_COLD_ROOM + 2048 <= CODE_UNIT_ROOM;
+}
+
+bool tr_block(struct tr *t, unsigned max)
 {
     block_begin(t, max);
     if (t->dec_n == 0) {
@@ -162,7 +180,7 @@ static bool translate_block(struct tr *t, unsigned max)
         block_end(t);
         return false;
     }
-    while (t->at < t->dec_n) {
+    while (t->at < t->dec_n && (t->index == 0 || t->group_open || has_room(t))) {
         t->in = t->dec[t->at++];
         translate_insn(t);
         t->index++;
@@ -180,10 +198,10 @@ static bool translate_block(struct tr *t, unsigned max)
 static unsigned translate_run(struct tr *t)
 {
     unsigned insns = 0;
-    while (translate_block(t, TR_MAX_INSNS - insns)) {
+    while (tr_block(t, TR_UNIT_INSNS - insns)) {
         insns += t->index;
         bool crosses = t->off + 4 > GUEST_PAGE_SIZE; /* maybe: leave it to a unit of its own */
-        if (t->plain || insns >= TR_MAX_INSNS || crosses || known_code(t, t->off)) {
+        if (t->plain || insns >= TR_UNIT_INSNS || crosses || !has_room(t) || known_code(t, t->off)) {
             tr_goto(t, t->off);
             return insns;
         }
@@ -191,38 +209,47 @@ static unsigned translate_run(struct tr *t)
     return insns + t->index;
 }
 
-void translate_unit(struct tr *t, struct code_page *page, unsigned off)
+void tr_unit_begin(struct tr *t, struct code_page *page, const uint8_t *bytes, unsigned off)
 {
-    unsigned plain = off & CODE_PLAIN;
-    off -= plain;
     struct tcg_cpu *tc = t->cpu->tcg;
     t->e.p = tc->chunk;
     t->page = page;
-    t->bytes = ram_ptr(t->cpu->ram, page->gpa);
-    t->off = off;
-    t->plain = plain != 0;
-    t->groups = !plain && t->cpu->machine->cfg->access_matrix != ACCESS_MATRIX_EXACT; /* no probe hits there */
+    t->bytes = bytes;
+    t->off = off & ~CODE_PLAIN;
+    t->plain = off & CODE_PLAIN;
+    t->crossing = 0;
+    t->groups = !t->plain && t->cpu->machine->cfg->access_matrix != ACCESS_MATRIX_EXACT; /* no probe hits there */
     t->end = false;
     t->num_cold = t->num_entries = t->num_direct = 0;
     t->group_open = false;
-    unsigned insns = translate_run(t);
+}
+
+void tr_unit_end(struct tr *t)
+{
+    struct tcg_cpu *tc = t->cpu->tcg;
     resolve_direct(t);
     for (unsigned i = 0; i < t->num_cold; i++) {
         tr_cold_emit(t, &t->cold[i]);
     }
     assert(t->e.p < tc->chunk_end);
     if (log_mask & (LOG_IN_ASM | LOG_OUT_ASM)) {
-        log_unit(t, off, tc->chunk, t->e.p);
+        log_unit(t, t->entry[0].off, tc->chunk, t->e.p);
     }
     for (unsigned i = 0; i < t->num_entries; i++) {
         t->entry_index[t->entry[i].off >> 1] = 0;
     }
-    page->regions |= 1u << tc->chunk_region;
-    for (unsigned i = 0; i < t->num_entries; i++) {
-        code_page_publish(page, t->entry[i].off | plain, (uint32_t)(t->entry[i].code - t->cc->rw));
-    }
+    t->page->regions |= 1u << tc->chunk_region;
     t->cpu->stats.blocks_translated += t->num_entries;
-    t->cpu->stats.insns_translated += insns;
     t->cpu->stats.code_bytes += (uint64_t)(t->e.p - tc->chunk);
     tc->chunk = t->e.p;
+}
+
+void translate_unit(struct tr *t, struct code_page *page, const uint8_t *bytes, unsigned off)
+{
+    tr_unit_begin(t, page, bytes, off);
+    t->cpu->stats.insns_translated += translate_run(t);
+    tr_unit_end(t);
+    for (unsigned i = 0; i < t->num_entries; i++) {
+        code_page_publish(page, t->entry[i].off | (off & CODE_PLAIN), (uint32_t)(t->entry[i].code - t->cc->rw));
+    }
 }

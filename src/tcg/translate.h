@@ -79,7 +79,13 @@ struct stubs {
     size_t size; /* bytes of all stubs */
 };
 
-enum { TR_MAX_INSNS = 96, TR_MAX_COLD = 320, TR_NOWHERE = 2 * GUEST_PAGE_SIZE };
+enum {
+    TR_UNIT_INSNS = 96,   /* a unit that has as many gets no further block */
+    TR_BLOCK_INSNS = 384, /* of one block, of which TR_UNIT_INSNS do something */
+    TR_MAX_COLD = 320,
+    TR_COLD_ROOM = 200, /* bytes of a cold path at most */
+    TR_NOWHERE = 2 * GUEST_PAGE_SIZE
+};
 
 enum cold_kind {
     COLD_LOAD,
@@ -90,7 +96,8 @@ enum cold_kind {
     COLD_LINK,
     COLD_LIGHT,
     COLD_GROUP,
-    COLD_NAN
+    COLD_NAN,
+    COLD_CROSSING
 };
 
 /* Code off the hot path, emitted behind the unit. */
@@ -123,11 +130,12 @@ struct tr {
     const struct stubs *stubs;
     struct code_page *page;
     const uint8_t *bytes; /* of the page, host address */
+    uint32_t crossing;    /* the unit is this instruction, which crosses the page; or 0 */
     struct insn in;
-    struct insn dec[TR_MAX_INSNS]; /* the block, decoded; `at` is the next one to translate */
+    struct insn dec[TR_BLOCK_INSNS]; /* the block, decoded; `at` is the next one to translate */
     unsigned dec_n, at;
     int8_t reg[32]; /* host_reg, as it is in this block */
-    struct borrow borrow[TR_MAX_INSNS + 1];
+    struct borrow borrow[TR_UNIT_INSNS + 1];
     uint8_t *rax_at; /* while e.p is this, rax holds guest register rax_reg, which lives in memory */
     uint8_t rax_reg;
     uint8_t *flags_at; /* while e.p is this, the host flags tell sign and zero of guest register flags_reg */
@@ -139,6 +147,7 @@ struct tr {
     unsigned off;                             /* page offset of `in` */
     unsigned index;                           /* of `in` in its block */
     uint8_t *bb_sub;                          /* immediate of the block's sub */
+    bool bb_long;                             /* it has four bytes */
     unsigned bb_cold;                         /* first cold path of the block */
     bool end;                                 /* `in` ended the unit */
     bool fp_checked;                          /* fp_fast was tested in this block */
@@ -153,19 +162,22 @@ struct tr {
     struct {
         uint16_t off;
         uint8_t *code;
-    } entry[TR_MAX_INSNS + 1];
+    } entry[TR_UNIT_INSNS + 1];
     struct {
         uint16_t off;
         uint8_t *patch;
-    } direct[TR_MAX_INSNS * 2]; /* jumps inside the page */
+    } direct[TR_UNIT_INSNS * 2 + 2]; /* jumps inside the page */
 };
 
 void stubs_create(struct codecache *cc, struct stubs *s);
 extern struct stubs tcg_stubs; /* (c) after tcg_create */
 
-/* Translates from page offset `off` on and publishes the blocks. With CODE_PLAIN in `off`: one block in which each
- * access has its own probe. page->lock held, codecache_room done. */
-void translate_unit(struct tr *t, struct code_page *page, unsigned off);
+/* Translates from page offset `off` of `bytes` on and publishes the blocks. With CODE_PLAIN in `off`: one block in
+ * which each access has its own probe. page->lock held, codecache_room done. */
+void translate_unit(struct tr *t, struct code_page *page, const uint8_t *bytes, unsigned off);
+/* Translates the instruction `raw` at CODE_CROSS_OFF, whose second half lies in the page `behind`. Under the same
+ * conditions; false when the page has had too many of them. */
+bool translate_crossing(struct tr *t, struct code_page *page, const struct code_page *behind, uint32_t raw);
 
 /* ---- between the parts of the translator ---- */
 
@@ -207,6 +219,9 @@ void tr_align_patch(struct x64 *e, unsigned skip);
 void tr_goto_far(struct tr *t, int64_t off);
 /* Ends the block: borrowed registers go back, then to page offset `off`. */
 void tr_leave_to(struct tr *t, int64_t off);
+/* Compares the page `off` bytes behind pc_page with what is known to be mapped: code_va[id]; rax = that page's address.
+ * Returns where the displacement lies that names the id. */
+uint8_t *tr_compare_page(struct tr *t, int64_t off, uint32_t id);
 /* Emits one cold path and leads its jumps there. */
 void tr_cold_emit(struct tr *t, struct cold *c);
 
@@ -216,6 +231,8 @@ void tr_choose_borrow(struct tr *t, struct borrow *b);
 void tr_give_back(struct tr *t, const struct borrow *b);
 void tr_take_again(struct tr *t, const struct borrow *b);
 const struct borrow *tr_borrow_of(const struct tr *t);
+/* The instruction changes nothing but pc: a move of a register to itself and the like. */
+bool tr_no_effect(const struct insn *in);
 
 bool tr_integer(struct tr *t); /* false: not one of its instructions */
 bool tr_bitmanip(struct tr *t);
@@ -224,6 +241,14 @@ bool tr_atomic(struct tr *t);
 bool tr_float(struct tr *t);
 bool tr_control(struct tr *t);
 bool tr_system(struct tr *t);
+
+/* ---- between its files ---- */
+void tr_unit_begin(struct tr *t, struct code_page *page, const uint8_t *bytes, unsigned off);
+/* One block from t->off on, `max` instructions at most that do something. True when it ended with a branch: the code
+ * behind it is still to come. */
+bool tr_block(struct tr *t, unsigned max);
+/* Resolves jumps and emits the cold paths. */
+void tr_unit_end(struct tr *t);
 
 /* Called from generated code. */
 struct value_ok {

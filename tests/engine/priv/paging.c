@@ -199,6 +199,38 @@ static void test_execution(void)
     CHECK_EQ(m_trap.tval, va + 4096);
 }
 
+/* What lies behind the page's end decides what the instruction there is: with several pages in turn, one of which
+ * changes, the page itself among them, and none in between. */
+static void test_crossing(void)
+{
+    enum { PAGES = 6, CHANGED = 3 };
+    uint64_t end = TEST_VA + 0x3000 + 4094;
+    uint16_t *half = (uint16_t *)(void *)code_page;
+    uint32_t first = code_page[0];
+    half[2047] = 0x0513; /* li a0, what the next half says */
+    set_leaf(3, pte_of(code_page, V | R | X | A));
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned i = 0; i < PAGES; i++) {
+            uint16_t *behind = i + 1 < PAGES ? (uint16_t *)(void *)page[i] : half;
+            uint64_t n = 100 * i + (i == CHANGED ? round : 0);
+            behind[0] = (uint16_t)(n << 4);
+            behind[1] = 0x8082; /* c.ret */
+            insn("fence.i");
+            set_leaf(4, pte_of(behind, V | R | X | A));
+            EXPECT_NONE(CHECK_EQ(lower(PRV_S, (void *)end, 0, 0), n));
+            EXPECT_NONE(CHECK_EQ(lower(PRV_S, (void *)end, 0, 0), n));
+            if (i % 4 == 1) {
+                set_leaf(4, 0);
+                EXPECT_TRAP(12, lower(PRV_S, (void *)end, 0, 0));
+                CHECK_EQ(m_trap.epc, end);
+                CHECK_EQ(m_trap.tval, end + 2);
+            }
+        }
+    }
+    code_page[0] = first;
+    insn("fence.i");
+}
+
 static void test_accessed_dirty(void)
 {
     csr_write("0x30a", 0);
@@ -363,6 +395,8 @@ void test_paging(void)
         make_tables(n);
         test_napot_pbmt();
         test_fences();
+        make_tables(n);
+        test_crossing();
         csr_write("satp", 0);
         flush();
     }
