@@ -33,6 +33,17 @@ static struct told all_told(void)
     return sum;
 }
 
+/* The end of a round, for every hart: what was told in it is added. */
+static void end_round(struct told *total)
+{
+    meet();
+    struct told sum = all_told();
+    total->did[0] += sum.did[0];
+    total->seen += sum.seen;
+    total->wrong += sum.wrong;
+    meet();
+}
+
 static void verdict(const char *name, const char *what, uint64_t rounds, uint64_t interleaved, bool right)
 {
     print("%s%s: %u rounds, %u interleaved%s\n", name, what, rounds, interleaved, right ? "" : "  WRONG");
@@ -304,8 +315,7 @@ static void read_through(unsigned base, uint64_t n, struct told *t)
 
 void test_stream(unsigned hart, uint64_t n)
 {
-    uint64_t rounds = 0, seen = 0;
-    bool right = true;
+    struct told total = {0};
     for (unsigned writer = 0; writer < num_harts; writer++) {
         struct told *t = tell(hart);
         unsigned base = (node_of[writer] + writer % 2) % num_nodes; /* homed at the writer or elsewhere */
@@ -323,15 +333,10 @@ void test_stream(unsigned hart, uint64_t n)
             }
             __atomic_store_n(&stream.flag, g, __ATOMIC_RELEASE);
         }
-        meet();
-        struct told sum = all_told();
-        rounds += sum.did[0];
-        seen += sum.seen;
-        right &= !sum.wrong;
-        meet();
+        end_round(&total);
     }
     if (hart == 0) {
-        verdict("pages read in a row", "", rounds, seen, right);
+        verdict("pages read in a row", "", total.did[0], total.seen, !total.wrong);
     }
 }
 
@@ -402,9 +407,8 @@ static void code_begin(unsigned base)
 
 void test_code(unsigned hart, uint64_t n, bool remote_fence)
 {
-    uint64_t rounds = 0, seen = 0;
-    bool right = true;
-    for (unsigned turn = 0; rounds < n; turn++) {
+    struct told total = {0};
+    for (unsigned turn = 0; total.did[0] < n; turn++) {
         struct told *t = tell(hart);
         unsigned writer = turn % num_harts, base = turn / num_harts % num_nodes;
         if (hart == writer) {
@@ -420,14 +424,10 @@ void test_code(unsigned hart, uint64_t n, bool remote_fence)
                 follow_code(base, g, remote_fence, t);
             }
         }
-        meet();
-        struct told sum = all_told();
-        rounds += sum.did[0];
-        seen += sum.seen;
-        right &= !sum.wrong;
-        meet();
+        end_round(&total);
     }
     if (hart == 0) {
-        verdict("code changed by another hart, ", remote_fence ? "remote fence.i" : "own fence.i", rounds, seen, right);
+        verdict("code changed by another hart, ", remote_fence ? "remote fence.i" : "own fence.i", total.did[0],
+                total.seen, !total.wrong);
     }
 }
