@@ -118,6 +118,28 @@ static void cold_emit_group(struct tr *t, struct cold *c)
     link_call(t, (int32_t)INFO_OFF(c->info), patch, NULL, t->page->id | LINK_PLAIN);
 }
 
+/* rax divided by 0, or by -1 where that is signed: quotient -1 and the dividend as the rest, or its negative and 0. */
+static void cold_emit_divide(struct tr *t, const struct cold *c)
+{
+    struct x64 *e = &t->e;
+    bool word = c->mem & 1, rem = c->mem & 2;
+    x64_test(e, !word, c->ea_reg, c->ea_reg);
+    uint8_t *zero = x64_jcc8(e, CC_E);
+    if (rem) {
+        x64_rr(e, false, 0x31, RDX, RDX);
+    } else {
+        x64_unary(e, !word, 3, RAX);
+    }
+    x64_jmp_to(e, c->back);
+    x64_here8(e, zero);
+    if (rem) {
+        x64_mov(e, RDX, RAX);
+    } else {
+        x64_imm(e, RAX, -1);
+    }
+    x64_jmp_to(e, c->back);
+}
+
 void tr_cold_emit(struct tr *t, struct cold *c)
 {
     for (unsigned i = 0; i < 2; i++) {
@@ -151,6 +173,9 @@ void tr_cold_emit(struct tr *t, struct cold *c)
         tr_give_back(t, &t->borrow[c->bb]);
         x64_imm_keep_flags(&t->e, RDX, c->info);
         x64_jmp_to(&t->e, t->stubs->budget);
+        break;
+    case COLD_DIVIDE:
+        cold_emit_divide(t, c);
         break;
     case COLD_CROSSING: /* rax = the page behind */
         x64_lea(&t->e, RAX, x64_at(RAX, CODE_CROSS_OFF - (int32_t)GUEST_PAGE_SIZE));

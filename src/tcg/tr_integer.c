@@ -351,7 +351,8 @@ static void mul_high(struct tr *t)
     tr_put_near(t, in->rd, RDX);
 }
 
-/* Division: the host traps where RISC-V defines a result (x / 0; most negative / -1), so those are tested for. */
+/* Division: the host traps where RISC-V defines a result (x / 0; most negative / -1), so those are done in a cold path.
+ */
 static void divide(struct tr *t)
 {
     const struct insn *in = &t->in;
@@ -362,49 +363,33 @@ static void divide(struct tr *t)
     if (in->rd == 0) {
         return;
     }
-    get(t, RCX, in->rs2);
+    int by = tr_src(t, in->rs2, RCX), r = rem ? RDX : RAX;
     get(t, RAX, in->rs1);
-    x64_test(e, !word, RCX, RCX);
-    uint8_t *zero = x64_jcc8(e, CC_E);
-    uint8_t *minus = NULL;
+    struct cold *c = tr_cold(t, COLD_DIVIDE);
+    c->ea_reg = (uint8_t)by;
+    c->mem = (uint8_t)(word | rem << 1);
     if (is_signed) {
-        x64_alu_imm(e, !word, ALU_CMP, RCX, -1);
-        minus = x64_jcc8(e, CC_E);
-        x64_b(e, word ? 0x99 : 0x48); /* cdq / cqo */
+        x64_rm(e, !word, 0x8d, RDX, x64_at(by, 1)); /* lea */
+        x64_alu_imm(e, !word, ALU_CMP, RDX, 1);
+        c->from[0] = x64_jcc(e, CC_BE);
         if (!word) {
-            x64_b(e, 0x99);
+            x64_b(e, 0x48);
         }
-        x64_unary(e, !word, 7, RCX);
+        x64_b(e, 0x99); /* cdq, cqo */
+        x64_unary(e, !word, 7, by);
     } else {
+        x64_test(e, !word, by, by);
+        c->from[0] = x64_jcc(e, CC_E);
         x64_rr(e, false, 0x31, RDX, RDX);
-        x64_unary(e, !word, 6, RCX);
+        x64_unary(e, !word, 6, by);
     }
-    if (rem) {
-        x64_mov(e, RAX, RDX);
-    }
-    uint8_t *done = x64_jmp8(e);
-    uint8_t *done2 = NULL;
-    if (minus) {
-        x64_here8(e, minus);
-        if (rem) {
-            x64_rr(e, false, 0x31, RAX, RAX);
-        } else {
-            x64_unary(e, !word, 3, RAX);
-        }
-        done2 = x64_jmp8(e);
-    }
-    x64_here8(e, zero);
-    if (!rem) {
-        x64_imm(e, RAX, -1);
-    }
-    x64_here8(e, done);
-    if (done2) {
-        x64_here8(e, done2);
-    }
+    c->back = e->p;
     if (word) {
-        x64_movsxd(e, RAX, RAX);
+        int d = tr_dst(t, in->rd, RAX);
+        x64_movsxd(e, d, r);
+        r = d;
     }
-    tr_put_near(t, in->rd, RAX);
+    tr_put_near(t, in->rd, r);
 }
 
 /* lui, with the addi or addiw that completes the constant. */

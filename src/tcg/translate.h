@@ -97,6 +97,7 @@ enum cold_kind {
     COLD_LIGHT,
     COLD_GROUP,
     COLD_NAN,
+    COLD_DIVIDE,
     COLD_CROSSING
 };
 
