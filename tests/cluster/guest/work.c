@@ -33,17 +33,6 @@ static struct told all_told(void)
     return sum;
 }
 
-/* The end of a round, for every hart: what was told in it is added. */
-static void end_round(struct told *total)
-{
-    meet();
-    struct told sum = all_told();
-    total->did[0] += sum.did[0];
-    total->seen += sum.seen;
-    total->wrong += sum.wrong;
-    meet();
-}
-
 static void verdict(const char *name, const char *what, uint64_t rounds, uint64_t interleaved, bool right)
 {
     print("%s%s: %u rounds, %u interleaved%s\n", name, what, rounds, interleaved, right ? "" : "  WRONG");
@@ -148,6 +137,42 @@ void test_counters(unsigned hart, uint64_t n, unsigned pages, const char *name)
 
 /* ---- time: whoever learns of a moment is not before it ---- */
 
+static void clock_verdict(unsigned hart, const char *what, uint64_t rounds)
+{
+    if (hart == 0) {
+        struct told sum = all_told();
+        verdict("clocks of all harts", what, rounds, sum.seen, !sum.wrong);
+        for (unsigned h = 0; h < num_harts && sum.wrong; h++) {
+            print("hart %u was %u ns back\n", (uint64_t)h, page_for[h].told.did[0] * 100);
+        }
+    }
+    meet();
+}
+
+/* Each hart in its turn tells the next one its time: no word of it is missed. */
+static void test_clock_in_turn(unsigned hart, uint64_t turns)
+{
+    static struct {
+        volatile uint64_t turn, told;
+    } baton __attribute__((aligned(PAGE)));
+    struct told *t = tell(hart);
+    meet();
+    for (uint64_t i = 0; i < turns; i++) {
+        while (baton.turn % num_harts != hart) {
+        }
+        __asm__ volatile("fence r, rw" ::: "memory");
+        uint64_t told = baton.told, now = csr_read("time"), back = told > now ? told - now : 0;
+        t->did[0] = back > t->did[0] ? back : t->did[0];
+        t->wrong += back != 0;
+        t->seen++;
+        baton.told = now;
+        __asm__ volatile("fence rw, w" ::: "memory");
+        baton.turn++;
+    }
+    meet();
+    clock_verdict(hart, ", in turn", turns * num_harts);
+}
+
 void test_clock(unsigned hart, uint64_t n)
 {
     static volatile uint64_t latest __attribute__((aligned(PAGE)));
@@ -173,14 +198,8 @@ void test_clock(unsigned hart, uint64_t n)
     }
     t->did[0] = worst;
     meet();
-    if (hart == 0) {
-        struct told sum = all_told();
-        verdict("clocks of all harts", "", n * num_harts, sum.seen, !sum.wrong);
-        for (unsigned h = 0; h < num_harts && sum.wrong; h++) {
-            print("hart %u was %u ns back\n", (uint64_t)h, page_for[h].told.did[0] * 100);
-        }
-    }
-    meet();
+    clock_verdict(hart, "", n * num_harts);
+    test_clock_in_turn(hart, n / 16 < 4096 ? n / 16 : 4096);
 }
 
 /* ---- locks: what they guard stays together ---- */
@@ -315,7 +334,8 @@ static void read_through(unsigned base, uint64_t n, struct told *t)
 
 void test_stream(unsigned hart, uint64_t n)
 {
-    struct told total = {0};
+    uint64_t rounds = 0, seen = 0;
+    bool right = true;
     for (unsigned writer = 0; writer < num_harts; writer++) {
         struct told *t = tell(hart);
         unsigned base = (node_of[writer] + writer % 2) % num_nodes; /* homed at the writer or elsewhere */
@@ -333,10 +353,15 @@ void test_stream(unsigned hart, uint64_t n)
             }
             __atomic_store_n(&stream.flag, g, __ATOMIC_RELEASE);
         }
-        end_round(&total);
+        meet();
+        struct told sum = all_told();
+        rounds += sum.did[0];
+        seen += sum.seen;
+        right &= !sum.wrong;
+        meet();
     }
     if (hart == 0) {
-        verdict("pages read in a row", "", total.did[0], total.seen, !total.wrong);
+        verdict("pages read in a row", "", rounds, seen, right);
     }
 }
 
@@ -407,8 +432,9 @@ static void code_begin(unsigned base)
 
 void test_code(unsigned hart, uint64_t n, bool remote_fence)
 {
-    struct told total = {0};
-    for (unsigned turn = 0; total.did[0] < n; turn++) {
+    uint64_t rounds = 0, seen = 0;
+    bool right = true;
+    for (unsigned turn = 0; rounds < n; turn++) {
         struct told *t = tell(hart);
         unsigned writer = turn % num_harts, base = turn / num_harts % num_nodes;
         if (hart == writer) {
@@ -424,10 +450,14 @@ void test_code(unsigned hart, uint64_t n, bool remote_fence)
                 follow_code(base, g, remote_fence, t);
             }
         }
-        end_round(&total);
+        meet();
+        struct told sum = all_told();
+        rounds += sum.did[0];
+        seen += sum.seen;
+        right &= !sum.wrong;
+        meet();
     }
     if (hart == 0) {
-        verdict("code changed by another hart, ", remote_fence ? "remote fence.i" : "own fence.i", total.did[0],
-                total.seen, !total.wrong);
+        verdict("code changed by another hart, ", remote_fence ? "remote fence.i" : "own fence.i", rounds, seen, right);
     }
 }
