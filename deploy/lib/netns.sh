@@ -45,7 +45,16 @@ netns_exec() {
     ip netns exec "$NETNS_TAG$host" "$@"
 }
 
-netns_kill() { ip netns pids "$NETNS_TAG$1" 2>/dev/null | xargs -r kill -9 2>/dev/null || true; }
+# netns_kill N: all of host N's processes; they are gone then, and what they had open with them.
+netns_kill() {
+    local pids tries
+    for ((tries = 0; tries < 200; tries++)); do
+        pids=$(ip netns pids "$NETNS_TAG$1" 2>/dev/null) || return 0
+        [ -n "$pids" ] || return 0
+        xargs -r kill -9 <<<"$pids" 2>/dev/null || true
+        sleep 0.05
+    done
+}
 
 netns_clean() {
     local i
