@@ -16,7 +16,7 @@ static void kind_of(const struct placement *p, const char *name, enum place_thre
     if (sscanf(name, "worker-%u", &n) == 1) {
         *kind = PLACE_WORKER;
         *index = (int)(n & 0xffff);
-    } else if (strcmp(name, "coherence") == 0) {
+    } else if (strcmp(name, "coherence") == 0 || strcmp(name, "idle poll") == 0) {
         *kind = PLACE_COHERENCE;
     } else if (strncmp(name, "ZMQ", 3) == 0) {
         *kind = PLACE_ZMQ_IO;

@@ -43,11 +43,12 @@ struct cluster_config {
     uint64_t hold_us;       /* a page that bounces stays at least so long */
     unsigned hot_transfers; /* transfers in 10 ms that make a page be served at home */
     bool no_hot, no_prefetch;
-    unsigned silence_ms; /* a rank that is silent so long is lost */
+    unsigned silence_ms;   /* a rank that is silent so long is lost */
+    uint64_t idle_poll_us; /* its processor does not go to sleep so long after a message about pages; 0 = it may */
 };
 
 enum {
-    CLUSTER_DEFAULT_HOLD_US = 20,
+    CLUSTER_DEFAULT_HOLD_US = 60,
     CLUSTER_DEFAULT_HOT = 24,
     CLUSTER_SILENCE_MS = 3500,
     CLUSTER_PREFETCH = 16,

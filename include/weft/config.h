@@ -121,9 +121,12 @@ struct virtio_device_config {
     int chardev_index; /* into machine_config.chardev, -1 = none */
 };
 
+enum { IDLE_POLL_DEFAULT_US = 20000, IDLE_POLL_MAX_US = 1000000 };
+
 struct machine_config {
     unsigned ranks;           /* the guest runs over so many ranks; 1 = this process alone */
     unsigned rank;            /* which of them this is */
+    uint64_t idle_poll_us;    /* over ranks: see struct cluster_config */
     const char *command_line; /* must be the same on all ranks; NULL on one */
     struct smp_config smp;
     uint64_t mem_size;  /* bytes, == sum of the nodes' */

@@ -53,9 +53,13 @@ struct page_user_ops {
     void (*changed)(void *opaque, uint64_t page, bool remote);
 };
 
-/* A request for a page or a remote access. Owned by the caller, who keeps it until done(). */
+/* A request for a page or a remote access. Owned by the caller, who keeps it until done(), or until wake() if it has
+ * one. */
 struct page_request {
     void (*done)(struct page_request *request, enum page_status status);
+    /* NULL, or: wakes the thread that waits. Called soon after done(), without anything the woken thread may want: on
+     * the same processor it runs at once. */
+    void (*wake)(struct page_request *request);
     uint64_t value; /* operate: the old value */
     /* For directory_follow(): which thread, and where it is. 0: not a thread whose next pages can be foretold. */
     uint32_t context;

@@ -23,6 +23,8 @@ const struct option options[] = {
     {"object", NULL, "memory-backend-ram,id=ID,size=SIZE[,...]", "memory of a node: host-nodes=LIST, policy=bind, ...",
      opt_object, .list = list_object},
     {"ranks", NULL, "N", "run over N ranks on this host (also: mpirun -n N weft run ...)", opt_ranks, .own = true},
+    {"idle-poll", NULL, "US", "over ranks: processors stay awake so long after page traffic (default 20000)",
+     opt_idle_poll, .own = true},
     {"place", NULL, "POLICY|FILE", "where threads and memory go: match, pack, spread, interleave, none, ...", NULL,
      FIELD(place), .own = true},
     {"strict", NULL, NULL, "fail when reality is not what was asked for", NULL, FIELD(place_strict), .own = true},

@@ -117,6 +117,7 @@ bool finish_files(struct parse *p, struct error *err);
 bool ranks_launched(void); /* by mpirun */
 void ranks_defaults(struct machine_config *cfg);
 bool opt_ranks(struct parse *p, const char *value, struct error *err);
+bool opt_idle_poll(struct parse *p, const char *value, struct error *err);
 /* Before and after the nodes are completed. */
 bool ranks_nodes(struct parse *p, struct error *err);
 bool ranks_finish(struct parse *p, struct error *err);

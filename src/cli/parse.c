@@ -50,6 +50,7 @@ static void set_defaults(struct machine_config *cfg)
     memset(cfg, 0, sizeof(*cfg));
     cfg->icount_sleep = true;
     cfg->access_matrix = ACCESS_MATRIX_SAMPLED;
+    cfg->idle_poll_us = IDLE_POLL_DEFAULT_US;
     cpu_defaults(cfg);
     ranks_defaults(cfg);
 }

@@ -61,6 +61,31 @@ bool cluster_enter(struct cluster *c)
     return true;
 }
 
+/* Lets those run whose requests ended. Not with the owner mutex: on their processor they run at once, and want it. */
+static void wake_all(struct page_request *r)
+{
+    while (r) {
+        struct page_request *next = r->next; /* once woken it is used anew */
+        r->wake(r);
+        r = next;
+    }
+}
+
+static bool let_run(struct cluster *c)
+{
+    struct page_request *r = c->to_wake;
+    if (!r) {
+        return false;
+    }
+    c->to_wake = NULL;
+    owned = NULL;
+    transport_owner_unlock(&c->owner);
+    wake_all(r);
+    transport_owner_lock(&c->owner);
+    owned = c;
+    return true;
+}
+
 void cluster_enter_wait(struct cluster *c)
 {
     assert(owned != c);
@@ -74,11 +99,14 @@ void cluster_leave(struct cluster *c)
 {
     cluster_flush(c);
     bool called = needs_coherence_thread(c);
+    struct page_request *ended = c->to_wake;
+    c->to_wake = NULL;
     owned = NULL;
     transport_owner_unlock(&c->owner);
     if (called) {
         transport_wake(c->config.transport);
     }
+    wake_all(ended);
 }
 
 /* Sends at once if this thread has the owner mutex or gets it, and nothing waits that was queued before. */
@@ -449,6 +477,9 @@ void cluster_assist(struct cluster *c, const _Atomic uint8_t *over)
         if (*over || c->kept->there || c->bad || c->cut_off) {
             break;
         }
+        if (let_run(c)) {
+            continue;
+        }
         if (needs_coherence_thread(c)) {
             transport_wake(c->config.transport);
         }
@@ -577,6 +608,7 @@ static void *run(void *opaque)
         bool busy = receive_batch(c);
         busy |= drain_inbox(c);
         cluster_flush(c);
+        busy |= let_run(c);
         if (busy && c->beat_due > cluster_now_ns()) {
             continue;
         }
@@ -596,6 +628,7 @@ static void *run(void *opaque)
         }
         cluster_stats_answer(c);
         cluster_flush(c);
+        busy |= let_run(c);
         if (busy || c->send_failed) {
             continue;
         }
@@ -675,6 +708,7 @@ bool cluster_start(struct cluster *c, struct error *err)
         return error_set_errno(err, r, "cannot start the coherence thread of rank %u", c->self);
     }
     c->started = true;
+    idle_poll_start(&c->idle, c->config.idle_poll_us * 1000);
     while (!atomic_load(&c->tid)) {
         usleep(100);
     }
@@ -697,6 +731,7 @@ void cluster_stop(struct cluster *c)
         atomic_store(&c->stop, true);
         cluster_wake(c);
         pthread_join(c->thread, NULL);
+        idle_poll_stop(&c->idle);
         pthread_mutex_lock(&c->stats_mutex);
         c->started = false;
         pthread_mutex_unlock(&c->stats_mutex);

@@ -105,6 +105,10 @@ static void complete(struct cluster *c, const struct dir_action *a)
     if (c->assistant == &r->over && !cluster_assisting()) {
         transport_assist_end(c->config.transport);
     }
+    if (r->wake) {
+        r->next = c->to_wake;
+        c->to_wake = r;
+    }
     r->done(r, status_of(a->status));
 }
 
@@ -148,6 +152,7 @@ void cluster_pages_request(struct cluster *c, struct page_request *r)
 {
     c->actions.count = 0;
     uint64_t now = cluster_now_ns();
+    idle_poll_message(&c->idle, now);
     if (r->is_op) {
         r->op.page = r->page;
         directory_operate(c->directory, now, &r->op, (uintptr_t)r, &c->actions);
@@ -173,7 +178,9 @@ const char *cluster_pages_message(struct cluster *c, const struct message *messa
     if (page) {
         c->stats.peer[message->header.src].pages_received++;
     }
-    const char *wrong = directory_message(c->directory, cluster_now_ns(), &m, &c->actions);
+    uint64_t now = cluster_now_ns();
+    idle_poll_message(&c->idle, now);
+    const char *wrong = directory_message(c->directory, now, &m, &c->actions);
     carry_out(c, page);
     if (m.header.type == MSG_DONE && !wrong) {
         cluster_stats_moved(c, m.body.page);

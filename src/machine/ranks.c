@@ -123,6 +123,7 @@ bool ranks_join(struct machine *m, struct error *err)
         .users_opaque = r->users,
         .ops = &cluster_ops,
         .opaque = r,
+        .idle_poll_us = m->cfg->idle_poll_us,
     };
     r->cluster = cluster_create(&config);
     ranks_world_create(r);

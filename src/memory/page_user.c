@@ -242,7 +242,11 @@ static void hart_done(struct page_request *request, enum page_status status)
     /* A take() in the meantime has cleared the claim. */
     claim(h->cpu->ram->users, h->cpu, h->page);
     atomic_store(&h->waiting, false);
-    sem_post(&h->wake);
+}
+
+static void hart_wake(struct page_request *request)
+{
+    sem_post(&((struct page_hart *)((char *)request - offsetof(struct page_hart, request)))->wake);
 }
 
 /* The same for the same code that faults on the same page; never 0. */
@@ -258,7 +262,7 @@ static void hart_wait_begin(struct cpu *cpu, struct page_hart *h, uint64_t page)
     h->page = page;
     atomic_store(&h->waiting, true);
     tlb_safe_point(cpu);
-    h->request = (struct page_request){.done = hart_done};
+    h->request = (struct page_request){.done = hart_done, .wake = hart_wake};
 }
 
 static enum page_status hart_wait_end(struct cpu *cpu, struct page_hart *h)
