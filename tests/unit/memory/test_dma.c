@@ -58,6 +58,9 @@ static void answer(enum page_status status)
     memmove(src.page, src.page + 1, src.num_asked * sizeof(src.page[0]));
     memmove(src.right, src.right + 1, src.num_asked * sizeof(src.right[0]));
     r->done(r, status);
+    if (r->wake) {
+        r->wake(r);
+    }
 }
 
 static void answer_all(enum page_status status)

@@ -32,6 +32,14 @@ static void take(uint64_t page, enum page_right right)
     page_users_ops.take(src.users, page, right);
 }
 
+static void end_request(struct page_request *request, enum page_status status)
+{
+    request->done(request, status);
+    if (request->wake) {
+        request->wake(request);
+    }
+}
+
 static void acquire(struct page_source *ps, struct page_request *request, uint64_t page, enum page_right right,
                     bool whole)
 {
@@ -48,7 +56,7 @@ static void acquire(struct page_source *ps, struct page_request *request, uint64
     if (src.answer == PAGE_GRANTED) {
         set_right(page, right);
     }
-    request->done(request, src.answer);
+    end_request(request, src.answer);
     if (src.take_after >= 0) {
         enum page_right to = (enum page_right)src.take_after;
         src.take_after = -1;
@@ -65,7 +73,7 @@ static void operate(struct page_source *ps, struct page_request *request, uint64
     if (src.unserve) {
         set_right(page, PAGE_NONE);
     }
-    request->done(request, src.unserve ? PAGE_TRY_AGAIN : PAGE_GRANTED);
+    end_request(request, src.unserve ? PAGE_TRY_AGAIN : PAGE_GRANTED);
 }
 
 static void taken(struct page_source *ps, uint64_t page, unsigned how)
@@ -424,7 +432,7 @@ static void *mover(void *arg)
         memcpy(rank[r].ram.host + off, rank[r ^ 1].ram.host + off, GUEST_PAGE_SIZE);
         memset(rank[r ^ 1].ram.host + off, 0xee, GUEST_PAGE_SIZE);
         atomic_store(&rank[r].ps.rights[page], PAGE_WRITE);
-        request->done(request, PAGE_GRANTED);
+        end_request(request, PAGE_GRANTED);
         pthread_mutex_lock(&fight);
     }
     pthread_mutex_unlock(&fight);
