@@ -44,7 +44,8 @@ bool opt_idle_poll(struct parse *p, const char *value, struct error *err)
     char *end;
     unsigned long us = strtoul(value, &end, 10);
     if (*value < '0' || *value > '9' || *end || us > IDLE_POLL_MAX_US) {
-        return error_set(err, "--idle-poll %.32s is no time that is known; use microseconds from 0 (never) to %d", value, IDLE_POLL_MAX_US);
+        return error_set(err, "--idle-poll %.32s is no time that is known; use microseconds from 0 (never) to %d",
+                         value, IDLE_POLL_MAX_US);
     }
     p->cfg->idle_poll_us = us;
     return true;
