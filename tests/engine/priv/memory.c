@@ -153,6 +153,34 @@ static uint64_t call(uint32_t *code)
     return ((uint64_t(*)(uint64_t))(uintptr_t)code)(0);
 }
 
+/* Thousands of instructions in straight line, most of which do nothing: each counts, and a trap among them is precise.
+ */
+static void test_long_run(void)
+{
+    enum { LENGTH = 4000, EVERY = 250, TRAP_AT = 1234 };
+    static const uint16_t nothing[] = {0x0001, 0x8296, 0x839e}; /* c.nop, c.mv t0,t0, c.mv t2,t2 */
+    static uint16_t run[LENGTH + 1] __attribute__((aligned(4096)));
+    uint64_t (*fn)(uint64_t) = (uint64_t(*)(uint64_t))(uintptr_t)run;
+    uint64_t counts[2];
+    for (unsigned n = 0; n < 2; n++) {
+        unsigned length = n ? LENGTH : 0;
+        for (unsigned i = 0; i < length; i++) {
+            run[i] = i % EVERY == 0 ? 0x0505 : nothing[i % 3]; /* c.addi a0,1 */
+        }
+        run[length] = 0x8082; /* c.ret */
+        insn("fence.i");
+        CHECK_EQ(fn(5), 5 + length / EVERY);
+        uint64_t before = csr_read("minstret");
+        fn(0);
+        counts[n] = csr_read("minstret") - before;
+    }
+    CHECK_EQ(counts[1] - counts[0], LENGTH);
+    run[TRAP_AT] = 0; /* not an instruction */
+    insn("fence.i");
+    EXPECT_TRAP(2, CHECK_EQ(fn(5), 5 + LENGTH / EVERY));
+    CHECK_EQ(m_trap.epc, &run[TRAP_AT]);
+}
+
 /* Before test_code_changes has begun there is nothing to do: the counters are zero. */
 void serve_code_changes(void)
 {
@@ -167,6 +195,7 @@ void serve_code_changes(void)
 
 void test_code_changes(void)
 {
+    test_long_run();
     /* Local: the same place, a place in another page's flow, and in the middle of a loop that runs. */
     for (uint32_t n = 0; n < ROUNDS; n++) {
         code_here[n % 7] = 0x13;

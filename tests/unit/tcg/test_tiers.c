@@ -120,6 +120,20 @@ static void emit_plain(void)
     emit_insn(in);
 }
 
+/* One to three instructions that change nothing, or nearly so. */
+static void emit_nothing(void)
+{
+    static const uint16_t shifts[] = {OP_SLLI, OP_SRLI, OP_SRAI, OP_ADDI, OP_ORI, OP_XORI, OP_ANDI, OP_SLLIW};
+    static const uint16_t ops[] = {OP_ADD, OP_SUB, OP_XOR, OP_OR, OP_AND, OP_SLL, OP_ADDW, OP_MUL};
+    for (uint64_t n = 1 + random64() % 3; n; n--) {
+        uint8_t r = reg();
+        struct insn with_imm = {.op = shifts[random64() % 8], .rd = r, .rs1 = r};
+        struct insn with_reg = {.op = ops[random64() % 8], .rd = r, .rs1 = random64() & 1 ? r : 0};
+        with_reg.rs2 = with_reg.rs1 == 0 || random64() & 1 ? r : 0;
+        emit_insn(random64() & 1 ? with_imm : with_reg);
+    }
+}
+
 static void emit_other(unsigned pick)
 {
     static const uint16_t branches[] = {OP_BEQ, OP_BNE, OP_BLT, OP_BGE, OP_BLTU, OP_BGEU};
@@ -158,6 +172,9 @@ static void emit_other(unsigned pick)
     case 8: /* a load that faults */
         emit_insn((struct insn){.op = OP_LW, .rd = reg(), .rs1 = 0, .imm = 0x100});
         break;
+    case 9:
+        emit_nothing();
+        break;
     default: /* a new value */
         emit_insn((struct insn){.op = OP_LD, .rd = reg(), .rs1 = 2, .imm = (int32_t)(random64() % 128) * 8 - 512});
         break;
@@ -168,7 +185,7 @@ static void make_program(void)
 {
     num_words = 0;
     while (num_words < BODY) {
-        uint64_t pick = random64() % 40;
+        uint64_t pick = random64() % 41;
         if (pick < 28) {
             emit_plain();
         } else {
