@@ -1,5 +1,6 @@
 #include "urgency.h"
 
+#include <sched.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -30,15 +31,30 @@ static void set_slice(uint64_t ns)
     }
 }
 
+static bool realtime; /* set before there are threads */
+
+void transport_threads_realtime(bool on)
+{
+    realtime = on;
+}
+
 void urgency_begin(struct urgency *before)
 {
     before->nice = getpriority(PRIO_PROCESS, 0);
     setpriority(PRIO_PROCESS, 0, before->nice - NICER); /* of this thread alone, on Linux; may be refused */
     set_slice(URGENT_NS);
+    if (realtime) {
+        struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+        sched_setscheduler(0, SCHED_FIFO, &lowest); /* may be refused */
+    }
 }
 
 void urgency_end(const struct urgency *before)
 {
+    if (realtime) {
+        struct sched_param none = {0};
+        sched_setscheduler(0, SCHED_OTHER, &none);
+    }
     set_slice(SOON_NS);
     setpriority(PRIO_PROCESS, 0, before->nice);
 }

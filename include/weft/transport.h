@@ -136,6 +136,10 @@ static inline void transport_destroy(struct transport **t)
  * life. */
 void transport_thread_urgent(void);
 
+/* Those threads, if they start later than this call, get SCHED_FIFO where it is permitted: for a process that has a
+ * processor for each of its harts. */
+void transport_threads_realtime(bool on);
+
 /* ---- ZeroMQ ---- */
 
 enum { TRANSPORT_ADDRESSES = 8, TRANSPORT_KEY = 41 };

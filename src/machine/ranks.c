@@ -45,12 +45,15 @@ bool ranks_begin(struct machine *m, struct error *err)
     atomic_init(&r->lost, -1);
     pthread_mutex_init(&r->queue_lock, NULL);
     ranks_view_create(r);
+    unsigned harts_here = 0;
     for (unsigned n = 0; n < m->cfg->num_nodes; n++) {
         bitmap_for_each(h, &m->cfg->node[n].cpus)
         {
             r->rank_of_hart[h] = (uint16_t)rank_of_node(m->cfg, n);
+            harts_here += r->rank_of_hart[h] == m->cfg->rank;
         }
     }
+    transport_threads_realtime(ranks_have_processors(harts_here));
     ranks_take_share(m->cfg);
     if (!membership_start(&r->members, WEFT_VERSION, m->cfg->command_line, err)) {
         return false;

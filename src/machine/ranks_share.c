@@ -55,6 +55,16 @@ static int by_core(const void *a, const void *b)
     return order ? order : x->index - y->index;
 }
 
+bool ranks_have_processors(unsigned num_harts)
+{
+    unsigned self, count;
+    cpu_set_t all;
+    if (!local_rank(&self, &count)) {
+        count = 1;
+    }
+    return sched_getaffinity(0, sizeof(all), &all) == 0 && (unsigned)CPU_COUNT(&all) / count >= num_harts;
+}
+
 void ranks_take_share(const struct machine_config *cfg)
 {
     unsigned self, count, have = 0;

@@ -140,6 +140,9 @@ void ranks_world_destroy(struct ranks *r);
 /* Coherence thread. */
 bool ranks_world_post(struct ranks *r, unsigned src, const struct world_post *p);
 
+/* This host has a processor for each hart of each of its ranks, if all have as many as this one. Before the call below.
+ */
+bool ranks_have_processors(unsigned num_harts);
 /* Before MPI and any thread: see ranks_share.c. */
 void ranks_take_share(const struct machine_config *cfg);
 
