@@ -75,9 +75,9 @@ struct cluster {
     uint64_t bundled[TRAFFIC_CLASSES];                      /* [C] ranks for which something waits */
     const _Atomic uint8_t *assistant; /* [C] what the thread waits for that receives in place of the coherence thread */
     bool cut_off;                     /* [C] found by an assistant: the coherence thread ends the run */
-    struct page_request *to_wake;      /* [C] over, but their threads sleep yet; linked by next */
-    struct kept_frame *kept;           /* [C] */
-    uint64_t bad;                      /* [C] ranks that broke the protocol and are not fenced yet */
+    struct page_request *to_wake;     /* [C] over, but their threads sleep yet; linked by next */
+    struct kept_frame *kept;          /* [C] */
+    uint64_t bad;                     /* [C] ranks that broke the protocol and are not fenced yet */
     const char *wrong[WEFT_MAX_RANKS]; /* [C] how */
     uint64_t lost, send_failed;        /* [C] ranks */
     uint64_t due;                      /* [C] when the coherence thread looks again, unless woken */
