@@ -96,7 +96,8 @@ HANDLER(WFI)
         return take_illegal(cpu, in);
     }
     if (cpu_interrupt_pending(cpu)) {
-        return INTERP_NEXT;
+        /* Firmware waits like this in a loop, with an interrupt that it does not take: others may have more to do. */
+        return cpu->priv == PRIV_M ? INTERP_YIELD : INTERP_NEXT;
     }
     cpu->wfi = true;
     return INTERP_WFI;
