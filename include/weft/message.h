@@ -81,6 +81,12 @@ enum {
     GET_FOLLOW = 4,   /* of a prefetch: foretold by what followed the last time, so it may take a page that moves */
 };
 
+/* A read ahead of a stream, as opposed to what was foretold or is waited for: it and its GRANT travel as bulk. */
+static inline bool get_is_stream(unsigned flags)
+{
+    return (flags & (GET_PREFETCH | GET_FOLLOW)) == GET_PREFETCH;
+}
+
 /* In place of a version: the requester is a sharer, so it has what everyone has. */
 #define HAVE_CURRENT UINT64_MAX
 
@@ -180,8 +186,8 @@ enum lock_mode { LOCK_NONE = 0, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2 };
 /* All lock messages: `dead` is the set of ranks the sender knows to be dead, which is also the epoch. */
 struct msg_lock {
     uint64_t dead;
-    uint64_t
-        fence; /* of the token that moves; HINT and its RELEASED: of the token that is there; REQUEST: as its HINT */
+    /* Of the token that moves; HINT and its RELEASED: of the token that is there; REQUEST: as its HINT */
+    uint64_t fence;
     char name[MSG_LOCK_NAME];
     uint16_t to;   /* RECALL: the rank to hand the token to */
     uint8_t mode;  /* enum lock_mode */

@@ -294,7 +294,7 @@ void directory_acquire(struct directory *d, uint64_t now, uint64_t page, enum pa
         d->stats.coalesced++;
     }
     /* Who catches up with its prefetch keeps the stream ahead of it full. An upgrade is no stream. */
-    bool goes_on = (leader && l->state == PAGE_NONE) || (r->flags & (GET_PREFETCH | GET_FOLLOW)) == GET_PREFETCH;
+    bool goes_on = (leader && l->state == PAGE_NONE) || get_is_stream(r->flags);
     if (goes_on && d->config.prefetch_depth && directory_home(d, page) != d->config.self) {
         prefetch(d, page, right, out);
     }

@@ -212,18 +212,14 @@ static void begin_read(struct directory *d, struct entry *e, const struct txn *t
     send_forward(d, out, pick_source(d, e->holders), t, 0);
 }
 
-/* Takes the transaction of this rank out of the active list, or returns NONE. */
-static uint16_t active_remove(struct directory *d, struct entry *e, unsigned rank, uint32_t ticket)
+/* The transaction of this rank in the active list and the one before it, or NONE. */
+static uint16_t active_find(struct directory *d, const struct entry *e, unsigned rank, uint32_t ticket,
+                            uint16_t *before)
 {
-    uint16_t before = NONE;
-    for (uint16_t i = e->active; i; before = i, i = txn_at(d, i)->next) {
-        struct txn *t = txn_at(d, i);
+    *before = NONE;
+    for (uint16_t i = e->active; i; *before = i, i = txn_at(d, i)->next) {
+        const struct txn *t = txn_at(d, i);
         if (t->requester == rank && t->ticket == ticket) {
-            if (before) {
-                txn_at(d, before)->next = t->next;
-            } else {
-                e->active = t->next;
-            }
             return i;
         }
     }
@@ -233,10 +229,11 @@ static uint16_t active_remove(struct directory *d, struct entry *e, unsigned ran
 /* The requester holds the page. False if there is no such transaction. */
 static bool txn_end(struct directory *d, struct entry *e, unsigned requester, uint32_t ticket)
 {
-    uint16_t index = active_remove(d, e, requester, ticket);
+    uint16_t before, index = active_find(d, e, requester, ticket, &before);
     if (!index) {
         return false;
     }
+    *(before ? &txn_at(d, before)->next : &e->active) = txn_at(d, index)->next;
     bool write = txn_at(d, index)->right == PAGE_WRITE;
     bool moved = e->exclusive || (write && (e->holders & ~rank_bit(requester)));
     txn_free(d, index);
@@ -262,10 +259,10 @@ static bool txn_end(struct directory *d, struct entry *e, unsigned requester, ui
     return true;
 }
 
-/* What is read ahead of a stream travels as bulk: the home's next message to that rank may come before it. */
-static bool of_stream(const struct txn *t)
+/* Nobody has to tell the home of the end. Not for what travels as bulk: its next message may come before that. */
+static bool ends_with_grant(const struct directory *d, const struct txn *t)
 {
-    return (t->flags & (GET_PREFETCH | GET_FOLLOW)) == GET_PREFETCH;
+    return t->requester != d->config.self && !get_is_stream(t->flags);
 }
 
 /* All invalidations leave together; the requester gathers the acknowledgements. */
@@ -297,7 +294,7 @@ static void begin_write(struct directory *d, struct entry *e, const struct txn *
         g->right = PAGE_WRITE;
         g->data = GRANT_SAME;
         g->acks = (uint8_t)acks;
-        g->over = acks == 0 && t->requester != home && !of_stream(t);
+        g->over = acks == 0 && ends_with_grant(d, t);
         d->stats.grants_same++;
         if (g->over) {
             txn_end(d, e, t->requester, t->ticket);
@@ -400,16 +397,11 @@ const char *dir_home_done(struct directory *d, unsigned src, const struct msg_do
 
 bool dir_home_grants(struct directory *d, uint64_t page, unsigned requester, uint32_t ticket)
 {
-    if (requester == d->config.self || directory_home(d, page) != d->config.self) {
-        return false;
+    uint16_t before, index = NONE;
+    if (directory_home(d, page) == d->config.self) {
+        index = active_find(d, dir_entry(d, page), requester, ticket, &before);
     }
-    for (uint16_t i = dir_entry(d, page)->active; i; i = txn_at(d, i)->next) {
-        const struct txn *t = txn_at(d, i);
-        if (t->requester == requester && t->ticket == ticket) {
-            return !of_stream(t);
-        }
-    }
-    return false;
+    return index && ends_with_grant(d, txn_at(d, index));
 }
 
 void dir_home_granted(struct directory *d, uint64_t page, unsigned requester, uint32_t ticket, struct dir_actions *out)

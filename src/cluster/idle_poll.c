@@ -1,4 +1,4 @@
-#include "idle_poll.h"
+#include "cluster_state.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -15,13 +15,6 @@ enum {
     ANY_LATENCY_US = 2000000000, /* what Linux itself starts with */
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 static uint64_t until(const struct idle_poll *p)
 {
     return atomic_load_explicit(&p->until, memory_order_relaxed);
@@ -29,7 +22,7 @@ static uint64_t until(const struct idle_poll *p)
 
 static void spin(const struct idle_poll *p)
 {
-    while (now_ns() < until(p)) {
+    while (cluster_now_ns() < until(p)) {
         for (unsigned i = 0; i < PAUSES; i++) {
 #if defined(__x86_64__)
             __builtin_ia32_pause();
@@ -48,7 +41,7 @@ static void set_latency(const struct idle_poll *p, int32_t us)
 static void hold(const struct idle_poll *p)
 {
     set_latency(p, NO_LATENCY_US);
-    for (uint64_t end; now_ns() < (end = until(p));) {
+    for (uint64_t end; cluster_now_ns() < (end = until(p));) {
         struct timespec ts = {.tv_sec = (time_t)(end / 1000000000), .tv_nsec = (long)(end % 1000000000)};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
     }
@@ -71,7 +64,7 @@ static void *run(void *opaque)
         }
         atomic_store(&p->asleep, 1);
         /* Who has a message looks at `asleep` after it has set `until`: one of both sees the other. */
-        if (now_ns() >= atomic_load(&p->until) && !atomic_load(&p->stop)) {
+        if (cluster_now_ns() >= atomic_load(&p->until) && !atomic_load(&p->stop)) {
             syscall(SYS_futex, &p->asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
         }
         atomic_store(&p->asleep, 0);

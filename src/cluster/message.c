@@ -64,7 +64,7 @@ bool message_urgent(const struct message *message)
         /* What the home sends next may presuppose a GRANT that ended the transaction: it stays in front. */
         return message->body.page.grant.data != GRANT_PAGE || message->body.page.grant.over;
     case MSG_GET:
-        return (message->body.page.get.flags & (GET_PREFETCH | GET_FOLLOW)) != GET_PREFETCH;
+        return !get_is_stream(message->body.page.get.flags);
     default:
         return true;
     }
