@@ -122,6 +122,7 @@ struct virtio_device_config {
 };
 
 enum { IDLE_POLL_DEFAULT_US = 20000, IDLE_POLL_MAX_US = 1000000 };
+enum { TIME_DILATION_MAX = 1000 };
 
 struct machine_config {
     unsigned ranks;           /* the guest runs over so many ranks; 1 = this process alone */
@@ -143,8 +144,9 @@ struct machine_config {
 
     enum accel_thread thread;
     bool thread_given;
-    enum tcg_tier tier;   /* -accel tcg,tier=auto|interp|t1 */
-    unsigned tb_size_mib; /* -accel tcg,tb-size=MiB; 0 = default */
+    enum tcg_tier tier;     /* -accel tcg,tier=auto|interp|t1 */
+    unsigned tb_size_mib;   /* -accel tcg,tb-size=MiB; 0 = default */
+    unsigned time_dilation; /* 1 to TIME_DILATION_MAX: so many host seconds are a guest second */
     bool icount;
     int icount_shift;  /* ns per instruction = 1 << shift; shift=auto is 3, and stays 3 */
     bool icount_sleep; /* idle virtual time passes as real time; false: it jumps to the next timer */

@@ -242,7 +242,8 @@ struct bql_stats {
 };
 void bql_read_stats(struct bql_stats *out);
 
-/* ---- guest time: ticks of 100 ns (timebase-frequency 10 MHz), never decreasing over harts ---- */
+/* ---- guest time: ticks of 100 ns (timebase-frequency 10 MHz), never decreasing over harts. What has ns in its name is
+ * the host's time: under time dilation N a tick takes N * 100 ns of it ---- */
 enum { GUEST_TIMEBASE_HZ = 10000000 };
 uint64_t guest_ticks(struct machine *m);                            /* any thread; instruction-derived under -icount */
 uint64_t guest_clock_ns(struct machine *m);                         /* what clock_base_ns counts: rank 0's clock */

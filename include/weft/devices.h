@@ -115,8 +115,10 @@ void aplic_destroy(struct aplic **a);
 struct rtc;
 enum { RTC_REG_SIZE = 0x1000, SYSCON_REG_SIZE = 0x1000 };
 extern const struct mmio_ops rtc_ops;
-/* wall_ns: nanoseconds since the epoch; NULL = the host's clock. */
-struct rtc *rtc_create(struct loop *loop, struct irq_line irq, uint64_t (*wall_ns)(void *opaque), void *opaque);
+/* wall_ns: nanoseconds since the epoch; NULL = the host's clock. Each of them takes `dilation` nanoseconds of the host,
+ * which are what an alarm waits for. */
+struct rtc *rtc_create(struct loop *loop, struct irq_line irq, uint64_t (*wall_ns)(void *opaque), void *opaque,
+                       unsigned dilation);
 void rtc_reset(struct rtc *r);
 void rtc_destroy(struct rtc **r);
 

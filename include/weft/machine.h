@@ -34,6 +34,7 @@ struct machine {
     int exit_status;   /* of `weft run`: 0 at power-off; SRST/syscon failure codes; 1 at our own failure */
     bool reset_requested;
     uint64_t clock_base_ns; /* CLOCK_MONOTONIC at guest tick 0 */
+    unsigned time_dilation; /* so many host seconds are a guest second; 0 is 1 */
     void *accel_data;       /* src/cpu */
     void *devices;          /* src/machine: the board's devices */
     void *tcg_data;         /* src/tcg: code cache */

@@ -14,4 +14,11 @@ struct text_figure text_count(uint64_t n);
 /* At most six characters: nanoseconds as microseconds "0.4" to "9999", then "12.3ms", "1.23s". */
 struct text_figure text_us(uint64_t ns);
 
+struct text_phrase {
+    char s[72];
+};
+
+/* "time dilation 10: a guest second is 10 host seconds". */
+struct text_phrase text_dilation(unsigned n);
+
 #endif

@@ -44,3 +44,10 @@ struct text_figure text_us(uint64_t ns)
     }
     return t;
 }
+
+struct text_phrase text_dilation(unsigned n)
+{
+    struct text_phrase t;
+    snprintf(t.s, sizeof(t.s), "time dilation %u: a guest second is %u host second%s", n, n, n == 1 ? "" : "s");
+    return t;
+}

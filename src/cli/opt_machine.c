@@ -1,5 +1,6 @@
-/* -smp, -m, -machine, -accel, -icount, -bios. */
+/* -smp, -m, -machine, -accel, -icount, --time-dilation, -bios. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/options.h"
@@ -175,6 +176,20 @@ bool opt_icount(struct parse *p, const char *value, struct error *err)
     return true;
 }
 
+bool opt_dilation(struct parse *p, const char *value, struct error *err)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || n < 1 || n > TIME_DILATION_MAX) {
+        return error_set(err,
+                         "--time-dilation %.32s: a guest second takes a whole number of host seconds; give one from 1 "
+                         "to %d",
+                         value, TIME_DILATION_MAX);
+    }
+    p->cfg->time_dilation = (unsigned)n;
+    return true;
+}
+
 bool opt_bios(struct parse *p, const char *value, struct error *err)
 {
     struct machine_config *c = p->cfg;
@@ -238,6 +253,12 @@ bool finish_machine(struct parse *p, struct error *err)
         return error_set(err,
                          "-icount with -accel tcg,thread=multi: counted time needs one thread; say thread=single or "
                          "leave -icount out");
+    }
+    if (c->icount && c->time_dilation > 1) {
+        return error_set(err,
+                         "--time-dilation %u with -icount: counted time follows the instructions and not the host's "
+                         "clock; leave one of them out",
+                         c->time_dilation);
     }
     if (c->icount) {
         c->thread = ACCEL_THREAD_SINGLE;

@@ -12,6 +12,8 @@ const struct option options[] = {
     {"accel", NULL, "tcg[,KEY=VALUE...]", "thread=multi|single, tier=auto|interp|t1, tb-size=MIB", opt_accel,
      .list = list_accel},
     {"icount", NULL, "[shift=]N|auto[,sleep=on|off]", "an instruction takes 2^N ns; same run every time", opt_icount},
+    {"time-dilation", NULL, "N", "a guest second is N host seconds, 1 to 1000: the guest finds all N times faster",
+     opt_dilation, .own = true},
     {"smp", NULL, "[cpus=]N[,maxcpus=N][,LEVEL=N...]",
      "levels: drawers books sockets dies clusters modules cores threads", opt_smp},
     {"m", NULL, "[size=]SIZE", "guest memory, in MiB or with K, M, G, T (default 128M)", opt_memory},

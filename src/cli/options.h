@@ -79,6 +79,7 @@ bool opt_memory(struct parse *p, const char *value, struct error *err);
 bool opt_machine(struct parse *p, const char *value, struct error *err);
 bool opt_accel(struct parse *p, const char *value, struct error *err);
 bool opt_icount(struct parse *p, const char *value, struct error *err);
+bool opt_dilation(struct parse *p, const char *value, struct error *err);
 bool opt_bios(struct parse *p, const char *value, struct error *err);
 bool finish_machine(struct parse *p, struct error *err);
 void list_machine(FILE *out);

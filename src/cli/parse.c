@@ -51,6 +51,7 @@ static void set_defaults(struct machine_config *cfg)
     cfg->icount_sleep = true;
     cfg->access_matrix = ACCESS_MATRIX_SAMPLED;
     cfg->idle_poll_us = IDLE_POLL_DEFAULT_US;
+    cfg->time_dilation = 1;
     cpu_defaults(cfg);
     ranks_defaults(cfg);
 }

@@ -153,9 +153,9 @@ static json_t *accel_json(const struct machine_config *c)
 {
     json_t *icount =
         c->icount ? json_pack("{s:i, s:b}", "shift", c->icount_shift, "sleep", c->icount_sleep) : json_null();
-    return json_pack("{s:s, s:s, s:s, s:i, s:o}", "name", "tcg", "thread",
+    return json_pack("{s:s, s:s, s:s, s:i, s:o, s:i}", "name", "tcg", "thread",
                      c->thread == ACCEL_THREAD_MULTI ? "multi" : "single", "tier", tier_names[c->tier], "tb-size",
-                     c->tb_size_mib, "icount", icount);
+                     c->tb_size_mib, "icount", icount, "time-dilation", (int)c->time_dilation);
 }
 
 static json_t *boot_json(const struct machine_config *c)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/options.h"
+#include "weft/text.h"
 
 /* "1.5 GiB", "64 MiB": as few digits as keep the value. */
 static const char *size_text(uint64_t bytes, char *buf, size_t size)
@@ -118,6 +119,9 @@ void cli_print_text(const struct machine_config *c, FILE *out)
         fprintf(out, ", icount %u ns an instruction", 1u << c->icount_shift);
     }
     fprintf(out, "\n");
+    if (c->time_dilation > 1) {
+        fprintf(out, "clock      %s\n", text_dilation(c->time_dilation).s);
+    }
     print_smp(c, out);
     fprintf(out, "memory     %s\n", size_text(c->mem_size, size, sizeof(size)));
     print_nodes(c, out);

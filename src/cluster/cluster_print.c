@@ -345,5 +345,9 @@ void cluster_print_ranks(const json_t *ranks, FILE *to)
                 (double)json_integer_value(json_object_get(rank, "clock_offset_ns")) / 1e3,
                 json_is_integer(residual) ? text_us(number(rank, "clock_residual_ns")).s : "-");
     }
+    uint64_t dilation = number(json_array_get(ranks, 0), "time_dilation"); /* all ranks have the same */
+    if (dilation > 1) {
+        fprintf(to, "%s; the times here are the host's\n", text_dilation((unsigned)dilation).s);
+    }
     print_round_trips(ranks, to);
 }

@@ -230,7 +230,7 @@ static void add_number(json_t *total, const char *key, const json_t *value)
 json_t *cluster_report_total(json_t *ranks)
 {
     static const char *const not_sums[] = {
-        "rank", "ranks", "pid", "clock_offset_ns", "clock_residual_ns", "clock_raised_max_ns", NULL};
+        "rank", "ranks", "pid", "clock_offset_ns", "clock_residual_ns", "clock_raised_max_ns", "time_dilation", NULL};
     static const char *const of_peers[] = {"pages_sent", "zero_pages_sent", "bytes_sent", "messages_sent", NULL};
     json_t *total = json_object(), *faults = json_object(), *rank, *peer, *value;
     const char *key;

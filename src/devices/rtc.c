@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* A clock that stands still just before an alarm, as in a machine that is paused, does not keep the main loop busy. */
+enum { ALARM_MIN_NS = 1000000 };
+
 enum {
     TIME_LOW = 0x00,
     TIME_HIGH = 0x04,
@@ -29,6 +32,7 @@ struct rtc {
     struct irq_line irq;               /* (c) */
     uint64_t (*wall_ns)(void *opaque); /* (c) */
     void *opaque;                      /* (c) */
+    unsigned dilation;                 /* (c) */
     struct loop_timer *timer;
     struct loop_bh *bh;
 };
@@ -50,6 +54,17 @@ static void update_irq(struct rtc *r)
     irq_line_set(&r->irq, r->irq_pending && r->irq_enabled);
 }
 
+/* When the host's clock has gone on by `ns` of the guest's; for ever where that is too far to count. */
+static uint64_t host_deadline(const struct rtc *r, uint64_t ns)
+{
+    uint64_t now = loop_now_ns(), wait, when;
+    if (__builtin_mul_overflow(ns, (uint64_t)r->dilation, &wait)) {
+        return UINT64_MAX;
+    }
+    wait = wait < ALARM_MIN_NS ? ALARM_MIN_NS : wait;
+    return __builtin_add_overflow(now, wait, &when) ? UINT64_MAX : when;
+}
+
 /* Brings the timer in line with the alarm; fires what is due. Loop thread. */
 static void service(void *opaque)
 {
@@ -64,7 +79,7 @@ static void service(void *opaque)
         r->irq_pending = true;
         update_irq(r);
     } else {
-        loop_timer_arm(r->timer, loop_now_ns() + (r->alarm_ns - now));
+        loop_timer_arm(r->timer, host_deadline(r, r->alarm_ns - now));
     }
 }
 
@@ -127,13 +142,15 @@ static void rtc_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
 const struct mmio_ops rtc_ops = {.read = rtc_read, .write = rtc_write, .min_size = 4, .max_size = 4};
 
-struct rtc *rtc_create(struct loop *loop, struct irq_line irq, uint64_t (*wall_ns)(void *opaque), void *opaque)
+struct rtc *rtc_create(struct loop *loop, struct irq_line irq, uint64_t (*wall_ns)(void *opaque), void *opaque,
+                       unsigned dilation)
 {
     struct rtc *r = calloc(1, sizeof(*r));
     assert(r);
     r->irq = irq;
     r->wall_ns = wall_ns ? wall_ns : host_ns;
     r->opaque = opaque;
+    r->dilation = dilation;
     r->timer = loop_timer_create(loop, service, r);
     r->bh = loop_bh_create(loop, service, r);
     return r;

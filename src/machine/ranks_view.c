@@ -115,6 +115,7 @@ json_t *ranks_view_here(struct machine *m)
     }
     json_object_set_new(o, "host", json_string(self->hostname));
     put(o, "pid", (uint64_t)self->pid);
+    put(o, "time_dilation", m->cfg->time_dilation);
     put_shape(o, m, r->members.self);
     put_addresses(o, m);
     for (unsigned k = 0; k < r->members.ranks; k++) {

@@ -183,6 +183,7 @@ static json_t *machine_json(struct machine *m, uint64_t run_ns, const struct pro
     json_object_set_new(root, "accel", json_string(m->accel->name));
     json_object_set_new(root, "exit_status", json_integer(m->exit_status));
     json_object_set_new(root, "run_s", json_real((double)run_ns / 1e9));
+    json_object_set_new(root, "time_dilation", json_integer(m->cfg->time_dilation));
     json_object_set_new(root, "harts", harts_json(m));
     json_object_set_new(root, "access_matrix_mode",
                         json_string(m->cfg->access_matrix == ACCESS_MATRIX_EXACT     ? "exact"
@@ -324,6 +325,9 @@ static void print_text(struct machine *m, const json_t *root, const struct proof
         fprintf(f, ", over %u ranks", m->cfg->ranks);
     }
     fputc('\n', f);
+    if (m->cfg->time_dilation > 1) {
+        fprintf(f, "%s; times below are the host's\n", text_dilation(m->cfg->time_dilation).s);
+    }
     print_harts(harts, f);
     print_engine(harts, f);
     print_bql(json_object_get(root, "bql"), f);

@@ -642,6 +642,7 @@ int machine_run(const struct machine_config *cfg, struct error *err)
     struct machine *m = &r->m;
     r->cfg = *cfg;
     m->cfg = &r->cfg;
+    m->time_dilation = cfg->time_dilation;
     r->signal_fd = -1;
     pthread_mutex_init(&r->request_lock, NULL);
     pthread_cond_init(&r->paused_change, NULL);

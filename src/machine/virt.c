@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ranks.h"
 #include "weft/log.h"
@@ -23,6 +24,7 @@ struct board {
     struct imsic_bank bank_m, bank_s;
     struct uart *uart;
     struct rtc *rtc;
+    uint64_t wall_base_ns; /* under time dilation: the date at guest tick 0; 0 = not yet asked for. Under the BQL */
     struct virtio_mmio *virtio[VIRT_VIRTIO_COUNT];
     struct chardev *chardev[8];
     struct sbi *sbi;
@@ -329,7 +331,31 @@ static void quit_cb(void *opaque)
 static uint64_t icount_wall_ns(void *opaque)
 {
     const uint64_t start_s = 1735689600; /* 2025-01-01 00:00 UTC */
-    return start_s * 1000000000u + guest_ticks(opaque) * (1000000000u / GUEST_TIMEBASE_HZ);
+    const struct board *b = opaque;
+    return start_s * 1000000000u + guest_ticks(b->m) * (1000000000u / GUEST_TIMEBASE_HZ);
+}
+
+/* --time-dilation: the host's date when the guest first asks, and the guest's own time from then on. */
+static uint64_t dilated_wall_ns(void *opaque)
+{
+    struct board *b = opaque;
+    uint64_t guest_ns = guest_ticks(b->m) * (1000000000u / GUEST_TIMEBASE_HZ);
+    if (b->wall_base_ns == 0) {
+        struct timespec ts;
+        clock_gettime(CLOCK_REALTIME, &ts);
+        b->wall_base_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - guest_ns;
+    }
+    return b->wall_base_ns + guest_ns;
+}
+
+static struct rtc *create_rtc(struct board *b)
+{
+    bool icount = b->m->cfg->icount, dilated = b->m->time_dilation > 1;
+    return rtc_create(b->m->loop, line(b, 0, VIRT_RTC_IRQ),
+                      icount    ? icount_wall_ns
+                      : dilated ? dilated_wall_ns
+                                : NULL,
+                      b, dilated ? b->m->time_dilation : 1);
 }
 
 /* What chardev_create takes: for a socket with its options behind the path. */
@@ -373,7 +399,7 @@ bool virt_devices_create(struct machine *m, struct error *err)
     create_interrupt_controllers(b);
     bus_map(&m->bus, VIRT_ROM_BASE, VIRT_ROM_SIZE, &rom_ops, &b->rom, "rom");
     bus_map(&m->bus, VIRT_TEST_BASE, SYSCON_REG_SIZE, &syscon_ops, m, "test");
-    b->rtc = rtc_create(m->loop, line(b, 0, VIRT_RTC_IRQ), m->cfg->icount ? icount_wall_ns : NULL, m);
+    b->rtc = create_rtc(b);
     bus_map(&m->bus, VIRT_RTC_BASE, RTC_REG_SIZE, &rtc_ops, b->rtc, "rtc");
     b->uart = uart_create(m->loop, m->console, line(b, 0, VIRT_UART_IRQ));
     bus_map(&m->bus, VIRT_UART_BASE, UART_REG_SIZE, &uart_ops, b->uart, "uart");

@@ -33,14 +33,16 @@ static int timer_guest(struct cpu *cpu)
     return CPU_EXIT_WFI;
 }
 
-static void check_timers(const struct accel_ops *accel)
+static void check_timers(const struct accel_ops *accel, unsigned dilation)
 {
     fake_create(2, timer_guest);
+    atomic_store(&reached, 0);
+    fake.m.time_dilation = dilation;
     fake.m.cpus[0]->x[7] = fake.m.cpus[1]->x[7] = UINT64_MAX;
     uint64_t start = fake_now_ns();
     fake_start(accel);
     fake_await(&reached, 2);
-    ck_assert_uint_ge(fake_now_ns() - start, 19 * 2000000u);
+    ck_assert_uint_ge(fake_now_ns() - start, 19 * 2000000u * dilation);
     cpu_threads_destroy(&fake.m);
     for (unsigned i = 0; i < 2; i++) {
         struct cpu *cpu = fake.m.cpus[i];
@@ -55,13 +57,15 @@ static void check_timers(const struct accel_ops *accel)
 
 START_TEST(timers_multi)
 {
-    check_timers(&accel_mttcg);
+    check_timers(&accel_mttcg, 1);
+    check_timers(&accel_mttcg, 5);
 }
 END_TEST
 
 START_TEST(timers_single)
 {
-    check_timers(&accel_rr);
+    check_timers(&accel_rr, 1);
+    check_timers(&accel_rr, 5);
 }
 END_TEST
 
@@ -517,6 +521,88 @@ START_TEST(clock_conversion)
 }
 END_TEST
 
+/* A clock that goes where it is put, as the cluster's is not the host's. */
+static _Atomic uint64_t set_clock;
+
+static uint64_t clock_as_set(struct machine *m)
+{
+    return atomic_load(&set_clock);
+}
+
+static const unsigned dilations[] = {0, 1, 2, 10, 999, TIME_DILATION_MAX};
+enum { NUM_DILATIONS = sizeof(dilations) / sizeof(dilations[0]) };
+
+/* A tick lasts 100 ns times the dilation, from its first nanosecond to its last, also when the host has run for many
+ * years. */
+START_TEST(dilated_ticks)
+{
+    uint64_t n = dilations[_i] ? dilations[_i] : 1, year = 31557600ull * 10000000 / n; /* of the host, in ticks */
+    const uint64_t ticks[] = {0, 1, 2, 12345, 10000000, year, 200 * year};
+    fake_create(1, spin_guest);
+    fake.m.time_dilation = dilations[_i];
+    fake.m.clock_ns = clock_as_set;
+    for (unsigned i = 0; i < sizeof(ticks) / sizeof(ticks[0]); i++) {
+        uint64_t begin = fake.m.clock_base_ns + ticks[i] * 100 * n;
+        atomic_store(&set_clock, begin);
+        ck_assert_uint_eq(guest_ticks(&fake.m), ticks[i]);
+        atomic_store(&set_clock, begin + 100 * n - 1);
+        ck_assert_uint_eq(guest_ticks(&fake.m), ticks[i]);
+        atomic_store(&set_clock, begin + 100 * n);
+        ck_assert_uint_eq(guest_ticks(&fake.m), ticks[i] + 1);
+    }
+    atomic_store(&set_clock, fake.m.clock_base_ns - 1); /* another rank's is a trifle behind */
+    ck_assert_uint_eq(guest_ticks(&fake.m), 0);
+    fake_destroy();
+}
+END_TEST
+
+/* Deadlines are the inverse of that; what is centuries of the host away never comes, and nothing wraps around. */
+START_TEST(dilated_deadlines)
+{
+    uint64_t n = dilations[_i] ? dilations[_i] : 1, last = (UINT64_MAX >> 1) / (100 * n);
+    fake_create(1, spin_guest);
+    fake.m.time_dilation = dilations[_i];
+    ck_assert_uint_eq(guest_ticks_to_host_ns(&fake.m, 12345), fake.m.clock_base_ns + 1234500 * n);
+    ck_assert_uint_eq(guest_ticks_to_host_ns(&fake.m, last), fake.m.clock_base_ns + last * 100 * n);
+    ck_assert_uint_eq(guest_ticks_to_host_ns(&fake.m, last + 1), UINT64_MAX);
+    ck_assert_uint_eq(guest_ticks_to_host_ns(&fake.m, UINT64_MAX), UINT64_MAX);
+    /* By the cluster's clock: as far ahead as the guest's clock has to go yet. */
+    fake.m.clock_ns = clock_as_set;
+    atomic_store(&set_clock, fake.m.clock_base_ns + 5000000 * n);
+    uint64_t before = fake_now_ns(), at = guest_ticks_to_host_ns(&fake.m, 80000), after = fake_now_ns();
+    ck_assert_uint_ge(at, before + 3000000 * n);
+    ck_assert_uint_le(at, after + 3000000 * n);
+    at = guest_ticks_to_host_ns(&fake.m, 49999); /* past */
+    ck_assert_uint_le(at, fake_now_ns());
+    at = guest_ticks_to_host_ns(&fake.m, last);
+    ck_assert(at == UINT64_MAX || at > UINT64_MAX >> 2);
+    fake_destroy();
+}
+END_TEST
+
+/* The guest's clock stands still while the machine does, and goes on from there. */
+START_TEST(dilated_pause)
+{
+    uint64_t n = dilations[_i] ? dilations[_i] : 1;
+    fake_create(1, spin_guest);
+    fake.m.time_dilation = dilations[_i];
+    fake.m.clock_ns = clock_as_set;
+    atomic_store(&set_clock, fake.m.clock_base_ns + 777 * 100 * n + 99);
+    fake_start(&accel_mttcg);
+    for (unsigned i = 0; i < 3; i++) {
+        cpu_stop_all(&fake.m);
+        ck_assert_uint_eq(guest_ticks(&fake.m), 777);
+        atomic_fetch_add(&set_clock, 3600ull * 1000000000 + 17);
+        ck_assert_uint_eq(guest_ticks(&fake.m), 777);
+        cpu_resume_all(&fake.m);
+        ck_assert_uint_eq(guest_ticks(&fake.m), 777);
+    }
+    atomic_fetch_add(&set_clock, 100 * n);
+    ck_assert_uint_eq(guest_ticks(&fake.m), 778);
+    fake_destroy();
+}
+END_TEST
+
 START_TEST(bql_twice_is_an_error)
 {
     bql_lock();
@@ -550,6 +636,9 @@ static void add_tests(TCase *tc)
     tcase_add_test(tc, icount_is_deterministic);
     tcase_add_test(tc, icount_clock);
     tcase_add_test(tc, clock_conversion);
+    tcase_add_loop_test(tc, dilated_ticks, 0, NUM_DILATIONS);
+    tcase_add_loop_test(tc, dilated_deadlines, 0, NUM_DILATIONS);
+    tcase_add_loop_test(tc, dilated_pause, 0, NUM_DILATIONS);
     tcase_add_test_raise_signal(tc, bql_twice_is_an_error, SIGABRT);
     tcase_add_test_raise_signal(tc, bql_unlock_by_another_is_an_error, SIGABRT);
 }

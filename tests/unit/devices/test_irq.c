@@ -390,7 +390,7 @@ END_TEST
 START_TEST(rtc_time_and_alarm)
 {
     fake_reset();
-    struct rtc *r = rtc_create(NULL, fake_line(), NULL, NULL);
+    struct rtc *r = rtc_create(NULL, fake_line(), NULL, NULL, 1);
     uint64_t lo = dev_read(&rtc_ops, r, 0, 4), t = dev_read(&rtc_ops, r, 4, 4) << 32 | lo;
     ck_assert_int_le(llabs((long long)(t / 1000000000) - (long long)time(NULL)), 1);
     /* Setting the clock: high, then low. */
@@ -417,6 +417,50 @@ START_TEST(rtc_time_and_alarm)
     ck_assert_uint_eq(dev_read(&rtc_ops, r, 0x18, 4), 0);
     dev_write(&rtc_ops, r, 0x1c, 1, 4);
     ck_assert(!fake.level);
+    rtc_destroy(&r);
+}
+END_TEST
+
+static uint64_t slow_wall_ns(void *opaque)
+{
+    return *(const uint64_t *)opaque;
+}
+
+static void set_alarm(struct rtc *r, uint64_t at)
+{
+    dev_write(&rtc_ops, r, 0x0c, at >> 32, 4);
+    dev_write(&rtc_ops, r, 0x08, at & 0xffffffff, 4);
+    fake_loop_turn();
+}
+
+/* A clock ten times slower than the host's: so is what an alarm waits for. */
+START_TEST(rtc_dilated)
+{
+    const uint64_t second = 1000000000;
+    uint64_t date = 1700000000 * second, at = date + 3 * second;
+    fake_reset();
+    struct rtc *r = rtc_create(NULL, fake_line(), slow_wall_ns, &date, 10);
+    dev_write(&rtc_ops, r, 0x10, 1, 4);
+    set_alarm(r, at);
+    fake.now_ns += 30 * second - 1; /* the date is not looked at before that */
+    date = at;
+    fake_loop_turn();
+    ck_assert(!fake.level);
+    fake.now_ns += 1;
+    date = at - 100; /* stands still just before, as in a machine that is paused: no turn without end */
+    fake_loop_turn();
+    ck_assert(!fake.level);
+    date = at;
+    fake.now_ns += second;
+    fake_loop_turn();
+    ck_assert(fake.level);
+    dev_write(&rtc_ops, r, 0x1c, 1, 4);
+    /* Ages away, more than 64 bits of the host's nanoseconds: it neither rings nor keeps the loop busy. */
+    set_alarm(r, UINT64_MAX);
+    fake.now_ns += 1000000 * second;
+    fake_loop_turn();
+    ck_assert(!fake.level);
+    ck_assert_uint_eq(dev_read(&rtc_ops, r, 0x18, 4), 1);
     rtc_destroy(&r);
 }
 END_TEST
@@ -455,6 +499,7 @@ int main(void)
     tcase_add_test(t, aplic_msi);
     tcase_add_test(t, aplic_survives_any_register);
     tcase_add_test(t, rtc_time_and_alarm);
+    tcase_add_test(t, rtc_dilated);
     tcase_add_test(t, finisher);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
