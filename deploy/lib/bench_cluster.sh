@@ -12,7 +12,8 @@ link, Debian's boot over 1, 2 and 4 ranks, and work that needs no other rank.
 
   --part P      one of: ${cluster_parts[*]} (repeatable; default all)
                   ipc   ranks of this host      tcp   three hosts made of network namespaces, encrypted
-                  ipi   an interrupt            boot  Debian to init, and the hottest pages     load  work at home
+                  ipi   an interrupt            boot  Debian to init, also with --time-dilation 10, and the hottest pages
+                  load  work at home
   --runs N      how often each part of the first three is run, medians are shown (default 3)
   --limit S     seconds that a guest may take to boot (default 180)
   --json        JSON in place of the table
@@ -142,15 +143,16 @@ part_ipi() {
 
 # ---- Debian ----
 
-# debian LOG RANKS HARTS INITRD APPEND: 0 where the guest came to its end.
+# debian LOG RANKS HARTS INITRD APPEND [OPTION...]: 0 where the guest came to its end.
 debian() {
     local log=$1 ranks=$2 harts=$3 initrd=$4 append=$5 nodes=$2
+    shift 5
     [ "$nodes" -gt 1 ] || nodes=2
     # One rank has two nodes too, so that only the ranks differ.
     machine_options "$harts" "$nodes" 1024
     guest_boot "$log" "$((cluster_limit + 60))" "$WEFT_BIN" run --ranks "$ranks" "${MACHINE[@]}" --stats "$log.stats" \
         ${cluster_symbols:+--system-map "$cluster_symbols"} -kernel "$GUEST_KERNEL" -initrd "$initrd" \
-        -append "$GUEST_APPEND $append"
+        -append "$GUEST_APPEND $append" "$@"
 }
 
 # The guest's own names for its data, read once from one rank: they say what a hot page holds.
@@ -166,31 +168,44 @@ symbols_ready() {
     cluster_symbols=$file
 }
 
-part_boot() {
-    local ranks log seconds one='' aim rc
+# boots DILATION: the boot over 1, 2 and 4 ranks, each beside the one over 1 rank with the same clock.
+boots() {
+    local dilation=$1 options=() with='' ranks log name seconds one='' aim rc
+    if [ "$dilation" -gt 1 ]; then
+        options=(--time-dilation "$dilation")
+        with=" with --time-dilation $dilation"
+    fi
     for ranks in 1 2 4; do
-        progress "boot over $ranks ranks"
+        name="Debian to init$with, 4 harts on $ranks ranks"
+        [ "$ranks" -gt 1 ] || name=${name%s}
+        progress "boot over $ranks ranks$with"
         log=$cluster_work/boot.$ranks
+        [ "$dilation" -eq 1 ] || log=$cluster_work/boot-dilated.$ranks
         case $ranks in 2) aim=3 ;; *) aim=6 ;; esac
         rc=0
-        debian "$log" "$ranks" 4 "$GUEST_DIR/boot.cpio" '' || rc=$?
+        debian "$log" "$ranks" 4 "$GUEST_DIR/boot.cpio" '' "${options[@]}" || rc=$?
         seconds=$(console_boot_seconds "$log") || seconds=
         if [ -z "$seconds" ] || [ "$(met "$seconds > $cluster_limit")" = yes ]; then
-            failed boot "Debian to init, 4 harts on $ranks ranks" "did not boot within $cluster_limit s" \
+            failed boot "$name" "did not boot within $cluster_limit s" \
                 "$([ "$ranks" = 1 ] || echo "at most $aim x one rank")"
             # Not for want of time: what was said first tells why.
             [ "$rc" -eq 124 ] || console_text "$log" | grep -v '^START' | head -n 3 >&2
         elif [ "$ranks" = 1 ]; then
             one=$seconds
-            row boot "Debian to init, 4 harts on 1 rank" "$seconds" - s
+            row boot "$name" "$seconds" - s
         elif [ -z "$one" ]; then
-            row boot "Debian to init, 4 harts on $ranks ranks" "$seconds" - s
+            row boot "$name" "$seconds" - s
         else
             set -- "$(awk -v a="$seconds" -v b="$one" 'BEGIN { printf "%.1f", a / b }')"
-            row boot "Debian to init, 4 harts on $ranks ranks" "$seconds" - s \
-                "$1 x one rank, at most $aim" "$(met "$1 <= $aim")"
+            row boot "$name" "$seconds" - s "$1 x one rank, at most $aim" "$(met "$1 <= $aim")"
         fi
     done
+}
+
+# Times are the host's: with the dilated clock, too.
+part_boot() {
+    boots 1
+    boots 10
 }
 
 # The pages that moved most, of the boot over 2 ranks.
