@@ -155,8 +155,9 @@ struct cpu {
     void *tcg;                     /* translator's per-hart state */
 
     /* ---- thread (src/cpu) ---- */
-    void *thread;                      /* struct hart_run, private to src/cpu; NULL before and after the threads */
-    _Atomic int hart_state;            /* [a] enum hart_state (SBI HSM) */
+    void *thread;           /* struct hart_run, private to src/cpu; NULL before and after the threads */
+    _Atomic int hart_state; /* [a] enum hart_state (SBI HSM) */
+    uint32_t resets; /* cpu_reset calls: who waits in the middle of an instruction looks whether it still is in one */
     uint64_t start_addr, start_opaque; /* written before START_PENDING is set (cpu_kick after that); and in SUSPENDED,
                                           where start_addr = 0 means a retentive suspend */
 

@@ -43,6 +43,16 @@ void uart_flush(struct uart *u);
  * returns how many. Under the BQL. */
 unsigned uart_console_write(struct uart *u, const uint8_t *buf, unsigned len);
 unsigned uart_console_read(struct uart *u, uint8_t *buf, unsigned len);
+/*
+ * Lends the transmitter: whoever has it may write up to UART_LEND_BYTES bytes, and meanwhile each read of LSR would say
+ * UART_LSR_EMPTY and change nothing. False where that cannot be promised now. Input waits; it, and nothing else here,
+ * calls recall() (perhaps more than once) until the transmitter is back. Under the BQL, as are the calls below.
+ */
+enum { UART_THR = 0, UART_LSR = 5, UART_LSR_EMPTY = 0x60, UART_LEND_BYTES = 4096 };
+bool uart_lend(struct uart *u, void (*recall)(void *opaque), void *opaque);
+/* As so many writes to THR. */
+void uart_lent_write(struct uart *u, const uint8_t *buf, unsigned len);
+void uart_lent_back(struct uart *u);
 void uart_destroy(struct uart **u);
 
 /* ---- SiFive/RISC-V PLIC 1.0.0; contexts 2i = M mode of hart i, 2i + 1 = S mode ---- */

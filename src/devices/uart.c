@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR };
+enum { REG_DATA = UART_THR, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR = UART_LSR, REG_MSR, REG_SCR };
 enum { IER_RX = 1, IER_THRE = 2, IER_LINE = 4, IER_MODEM = 8 };
 enum { IIR_NONE = 1, IIR_MODEM = 0, IIR_THRE = 2, IIR_RX = 4, IIR_LINE = 6, IIR_TIMEOUT = 12, IIR_FIFO = 0xc0 };
 enum { FCR_ENABLE = 1, FCR_CLEAR_RX = 2, FCR_CLEAR_TX = 4 };
@@ -20,6 +20,7 @@ enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 16 };
 enum { LSR_DR = 1, LSR_OE = 2, LSR_BI = 16, LSR_THRE = 32, LSR_TEMT = 64 };
 enum { MSR_CTS = 16, MSR_DSR = 32, MSR_RI = 64, MSR_DCD = 128, MSR_DELTAS = 15 };
 enum { RX_FIFO = 16, TX_RING = 16384, TX_ROOM_MIN = 16, RETRY_NS = 2000000 };
+_Static_assert((int)UART_LSR_EMPTY == (LSR_THRE | LSR_TEMT), "nothing else");
 
 struct uart {
     /* All under the BQL. */
@@ -31,6 +32,9 @@ struct uart {
     uint8_t tx[TX_RING];
     unsigned tx_head, tx_count;
     bool bh_pending, want_input;
+    bool lent; /* the transmitter; LSR says "empty" until it is back */
+    void (*recall)(void *opaque);
+    void *recall_opaque;
 
     struct irq_line irq; /* (c) */
     struct chardev *console;
@@ -304,6 +308,10 @@ static unsigned can_receive(void *opaque)
     }
     unsigned room = u->fcr & FCR_ENABLE ? RX_FIFO : 1;
     unsigned n = room > u->rx_count ? room - u->rx_count : 0;
+    if (u->lent) {
+        n = 0;
+        u->recall(u->recall_opaque);
+    }
     if (n == 0) {
         u->want_input = true;
     }
@@ -338,6 +346,34 @@ unsigned uart_console_read(struct uart *u, uint8_t *buf, unsigned len)
     }
     update_irq(u);
     return n;
+}
+
+bool uart_lend(struct uart *u, void (*recall)(void *opaque), void *opaque)
+{
+    if (u->lent || u->rx_count || u->lsr != UART_LSR_EMPTY || u->ier & IER_THRE || u->lcr & LCR_DLAB ||
+        u->mcr & MCR_LOOP || TX_RING - u->tx_count < UART_LEND_BYTES + TX_ROOM_MIN) {
+        return false;
+    }
+    u->lent = true;
+    u->recall = recall;
+    u->recall_opaque = opaque;
+    return true;
+}
+
+void uart_lent_write(struct uart *u, const uint8_t *buf, unsigned len)
+{
+    for (unsigned i = 0; i < len; i++) {
+        tx_push(u, buf[i]);
+    }
+    update_irq(u);
+}
+
+void uart_lent_back(struct uart *u)
+{
+    u->lent = false;
+    if (u->want_input) {
+        schedule(u);
+    }
 }
 
 struct uart *uart_create(struct loop *loop, struct chardev *console, struct irq_line irq)

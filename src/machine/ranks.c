@@ -138,6 +138,7 @@ bool ranks_join(struct machine *m, struct error *err)
     page_users_attach(r->users, &port);
     m->remote_irq = ranks_remote_irq;
     r->service_bh = loop_bh_create(m->loop, ranks_serve_asks, r);
+    ranks_port_create(r);
     ranks_view_start(r);
     return cluster_start(r->cluster, err);
 }
@@ -286,6 +287,7 @@ void ranks_free(struct machine *m)
     struct ranks *r = m->ranks;
     if (r->service_bh) {
         loop_bh_destroy(&r->service_bh);
+        ranks_port_destroy(r);
     }
     ranks_view_destroy(r);
     if (r->cluster) {

@@ -58,6 +58,12 @@ uint64_t ranks_hart_status(struct cpu *cpu, unsigned hart);
 enum { RANKS_CONSOLE_MAX = 160 };
 unsigned ranks_console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n);
 
+/* Takes the BQL when this rank's UART, rank 0's, is not in use by another rank. A hart's thread without the BQL. */
+void ranks_port_enter(struct machine *m);
+
+/* What other ranks have sent to the console goes there now. With the BQL, at the end. */
+void ranks_console_end(struct machine *m);
+
 /* Counters of this rank for ranks_view.h. */
 struct ranks_figures {
     uint64_t irqs_sent, mmio_sent, fences_sent, asks_served;

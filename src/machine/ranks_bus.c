@@ -2,7 +2,7 @@
  * Device accesses over ranks. A register either belongs to a device, and rank 0 has it, or to one hart (ACLINT, IMSIC),
  * and then that hart's rank has it. A store to a register of a hart of another rank is a message without an answer:
  * this is how an MSI or a software interrupt travels. All else is an ask, for which the hart waits; but of its writes
- * to the UART only for every so many, so that a console costs half as much and yet no guest can fill the queue.
+ * to the UART only for every so many, so that no guest can fill the queue. Who prints has the UART lent: ranks_port.c.
  */
 #include "ranks_state.h"
 
@@ -60,9 +60,13 @@ static uint64_t forward_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct forwarded *f = opaque;
     unsigned hart, rank;
-    find_register(f->m, f->base + offset, &hart, &rank);
+    enum virt_register kind = find_register(f->m, f->base + offset, &hart, &rank);
     if (rank == f->m->ranks->members.self) {
         return f->own->read(f->own_opaque, offset, size);
+    }
+    uint64_t value;
+    if (kind == VIRT_OF_PORT && ranks_port_read(f->m->ranks, offset, &value)) {
+        return value;
     }
     return ask_rank(f->m, rank, ASK_READ, f->base + offset, size, 0);
 }
@@ -85,6 +89,8 @@ static void forward_write(void *opaque, uint64_t offset, uint64_t value, unsigne
         f->own->write(f->own_opaque, offset, value, size);
     } else if (kind == VIRT_OF_HART) {
         ranks_bus_store(f->m, hart, gpa, size, value);
+    } else if (kind == VIRT_OF_PORT && ranks_port_write(f->m->ranks, offset, value)) {
+        return;
     } else if (kind == VIRT_OF_PORT && ++f->m->ranks->call[cpu_current()->hart].port_writes % PORT_WRITES) {
         post_port_write(f->m, gpa, size, value);
     } else {
@@ -96,8 +102,13 @@ void ranks_bus_forward(struct machine *m)
 {
     for (unsigned i = 0; i < m->bus.num_regions; i++) {
         struct mmio_region *g = &m->bus.region[i];
+        unsigned hart;
         if (m->ranks->members.self == 0 && !g->ops->lockless) {
-            continue; /* a device, and here it is */
+            /* A device, and here it is. */
+            if (virt_register_at(m, g->base, &hart) == VIRT_OF_PORT) {
+                ranks_port_guard(m->ranks, g);
+            }
+            continue;
         }
         forwarded[i] = (struct forwarded){.ops = *g->ops, .own = g->ops, .own_opaque = g->opaque, .m = m};
         forwarded[i].base = g->base;

@@ -17,12 +17,6 @@
 #include "weft/devices.h"
 #include "weft/log.h"
 
-struct queued_ask {
-    struct queued_ask *next;
-    unsigned src;
-    struct put_ask put;
-};
-
 /* ---- asking: the hart's thread ---- */
 
 struct call *ranks_call_begin(struct cpu *cpu, struct ask *ask, unsigned answers)
@@ -98,14 +92,21 @@ static bool on_irq(struct ranks *r, unsigned src, const struct irq_post *p)
 
 /* ---- devices and console: rank 0 ---- */
 
-void ranks_answer(struct ranks *r, unsigned src, const struct ask *ask, uint64_t value, const void *bytes,
-                  unsigned length)
+static void answer(struct ranks *r, unsigned src, const struct ask *ask, uint64_t value, const void *bytes,
+                   unsigned length, bool lent)
 {
-    struct answer a = {.hart = ask->hart, .number = ask->number, .value = value, .length = (uint16_t)length};
+    struct answer a = {.hart = ask->hart, .number = ask->number, .value = value, .length = (uint8_t)length};
+    a.lent = lent;
     if (length) {
         memcpy(a.bytes, bytes, length);
     }
     cluster_post(r->cluster, src, POST_ANSWER, &a, offsetof(struct answer, bytes) + length);
+}
+
+void ranks_answer(struct ranks *r, unsigned src, const struct ask *ask, uint64_t value, const void *bytes,
+                  unsigned length)
+{
+    answer(r, src, ask, value, bytes, length, false);
 }
 
 static void serve_ask(struct ranks *r, struct queued_ask *q)
@@ -115,11 +116,16 @@ static void serve_ask(struct ranks *r, struct queued_ask *q)
     unsigned n = 0;
     switch (ask->what) {
     case ASK_READ:
-    case ASK_WRITE:
-        ranks_answer(r, q->src, ask, ranks_bus_access(r->m, ask), NULL, 0);
+    case ASK_WRITE: {
+        bool lent = ranks_port_lend(r, q->src, ask); /* then the read finds what was promised */
+        answer(r, q->src, ask, ranks_bus_access(r->m, ask), NULL, 0, lent);
         break;
+    }
     case ASK_PORT_WRITE:
         ranks_bus_access(r->m, ask);
+        break;
+    case ASK_PORT_BYTES:
+        ranks_port_bytes(r, q->src, ask, q->put.bytes);
         break;
     case ASK_PUT:
         n = uart_console_write(virt_uart(r->m), q->put.bytes, ask->size);
@@ -141,14 +147,34 @@ static struct queued_ask *queue_take(struct ranks *r)
     return q;
 }
 
-/* Main loop of rank 0, with the BQL. */
+/* Rank 0, with the BQL. */
 void ranks_serve_asks(void *opaque)
 {
     struct ranks *r = opaque;
-    struct queued_ask *q = queue_take(r);
+    struct queued_ask *q = queue_take(r), *turn;
     while (q) {
         struct queued_ask *next = q->next;
-        serve_ask(r, q);
+        if (!ranks_port_defer(r, q->src, &q->put.ask, q)) {
+            serve_ask(r, q);
+            free(q);
+        }
+        while ((turn = ranks_port_deferred(r))) {
+            serve_ask(r, turn);
+            free(turn);
+        }
+        q = next;
+    }
+}
+
+void ranks_console_end(struct machine *m)
+{
+    ranks_serve_asks(m->ranks);
+}
+
+static void free_list(struct queued_ask *q)
+{
+    while (q) {
+        struct queued_ask *next = q->next;
         free(q);
         q = next;
     }
@@ -156,12 +182,9 @@ void ranks_serve_asks(void *opaque)
 
 void ranks_queue_clear(struct ranks *r)
 {
-    struct queued_ask *q = queue_take(r);
-    while (q) {
-        struct queued_ask *next = q->next;
-        free(q);
-        q = next;
-    }
+    free_list(queue_take(r));
+    free_list(r->owner.deferred);
+    r->owner.deferred = NULL;
 }
 
 static void enqueue(struct ranks *r, unsigned src, const struct put_ask *put)
@@ -174,6 +197,9 @@ static void enqueue(struct ranks *r, unsigned src, const struct put_ask *put)
     *at = q;
     r->last = &q->next;
     pthread_mutex_unlock(&r->queue_lock);
+    if (put->ask.what == ASK_PORT_BYTES) {
+        ranks_port_wake(r);
+    }
     loop_bh_schedule(r->service_bh);
 }
 
@@ -186,6 +212,7 @@ unsigned ranks_console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n)
     if (write) {
         memcpy(p.bytes, bytes, n);
     }
+    ranks_port_return(r);
     struct call *c = ranks_call_begin(cpu, &p.ask, 1);
     cluster_post(r->cluster, 0, POST_ASK, &p, sizeof(p.ask) + (write ? n : 0));
     cpu_rest_wait(cpu, &c->over);
@@ -316,7 +343,8 @@ static bool on_ask(struct ranks *r, unsigned src, const struct put_ask *put, siz
         return serve_hart(r, src, ask);
     case ASK_PUT:
     case ASK_GET:
-        if (ask->size > RANKS_CONSOLE_MAX || (ask->what == ASK_PUT && length < sizeof(*ask) + ask->size)) {
+    case ASK_PORT_BYTES:
+        if (ask->size > RANKS_CONSOLE_MAX || (ask->what != ASK_GET && length < sizeof(*ask) + ask->size)) {
             return false;
         }
         break;
@@ -337,12 +365,15 @@ static bool on_ask(struct ranks *r, unsigned src, const struct put_ask *put, siz
     return true;
 }
 
-static bool on_answer(struct ranks *r, const struct answer *a, size_t length)
+static bool on_answer(struct ranks *r, unsigned src, const struct answer *a, size_t length)
 {
     if (length < offsetof(struct answer, bytes) || a->length > RANKS_CONSOLE_MAX ||
         length < offsetof(struct answer, bytes) + a->length || a->hart >= r->m->num_cpus ||
-        r->m->cpus[a->hart]->remote) {
+        r->m->cpus[a->hart]->remote || (a->lent && src != 0)) {
         return false;
+    }
+    if (a->lent) {
+        ranks_port_lent(r);
     }
     struct call *c = &r->call[a->hart];
     if (a->number != c->number || atomic_load(&c->over)) {
@@ -374,11 +405,16 @@ void ranks_on_post(void *opaque, unsigned src, uint32_t kind, const void *bytes,
     } else if (kind == POST_ASK) {
         good = on_ask(r, src, &u.ask, length);
     } else if (kind == POST_ANSWER) {
-        good = on_answer(r, &u.answer, length);
+        good = on_answer(r, src, &u.answer, length);
     } else if (kind == POST_IRQ) {
         good = length == sizeof(u.irq) && on_irq(r, src, &u.irq);
     } else if (kind == POST_STORE) {
         good = length == sizeof(u.store) && ranks_bus_stored(r, &u.store);
+    } else if (kind == POST_RECALL) {
+        good = src == 0 && length == 0 && r->members.self != 0;
+        if (good) {
+            ranks_port_return(r);
+        }
     } else if (kind == POST_WORLD) {
         good = length == sizeof(u.world) && ranks_world_post(r, src, &u.world);
     }

@@ -6,7 +6,7 @@
  *   stop       BEGIN to all; each stops its harts: STOPPED to all; when all have: READY to all
  *   restart    as stop, but each resets its part before READY; when all are: RESUME to all; DONE to the beginner
  *   go on      as restart, without the reset; this is also how the machine starts
- *   power-off  OFF to all; each ends its cluster
+ *   power-off  OFF to all; rank 0 ends the cluster, when what was printed is there (ranks_port.c)
  *
  * STOPPED and READY go from each rank to each: as messages of a pair stay in order, they also say that everything which
  * that rank sent before has arrived. So no interrupt from before a restart is seen after it. STOPPED says when the
@@ -68,6 +68,8 @@ struct ranks_world {
     uint64_t base_ns;
     uint64_t still_ns; /* when the guest's clock stood still, the latest of all ranks */
     bool off_armed;
+    bool off_waits; /* rank 0: OFF came, and the UART is in use by another rank */
+    int off_status; /* of that */
 };
 
 static uint64_t everyone(const struct ranks *r)
@@ -171,6 +173,7 @@ static void begin(struct ranks_world *w, unsigned src)
     atomic_compare_exchange_strong(&m->state, &running, w->current == WORLD_RESET ? MACHINE_RESET : MACHINE_PAUSED);
     page_users_park(w->ranks->users, true); /* a hart may wait for what a device holds */
     cpu_stop_all(m);
+    ranks_port_return(w->ranks);
     tell_all(w, STEP_STOPPED, cpu_paused_at_ns(m));
 }
 
@@ -235,6 +238,28 @@ static bool adopt(struct ranks_world *w, const struct world_post *p)
     return true;
 }
 
+static void arm_off(struct ranks_world *w)
+{
+    if (!w->off_armed) {
+        w->off_armed = true;
+        loop_timer_arm(w->off_timer, loop_now_ns() + OFF_WAIT_NS);
+    }
+}
+
+static void off(struct ranks_world *w, int status)
+{
+    struct ranks *r = w->ranks;
+    w->off_status = status;
+    if (r->members.self != 0) {
+        ranks_port_return(r);
+    } else if (ranks_port_recall(r)) {
+        w->off_waits = true;
+        arm_off(w);
+    } else {
+        ranks_shutdown_now(r->m, status, "the machine was shut down");
+    }
+}
+
 static void handle(struct ranks_world *w, unsigned src, const struct world_post *p)
 {
     struct ranks *r = w->ranks;
@@ -273,7 +298,7 @@ static void handle(struct ranks_world *w, unsigned src, const struct world_post 
         }
         break;
     case STEP_OFF:
-        ranks_shutdown_now(r->m, p->status, "the machine was shut down");
+        off(w, p->status);
         break;
     }
 }
@@ -370,7 +395,7 @@ static bool take_grant(struct ranks_world *w, struct lock_fence *fence)
 static void off_late(void *opaque)
 {
     struct ranks_world *w = opaque;
-    ranks_shutdown_now(w->ranks->m, w->status, "the machine was shut down");
+    ranks_shutdown_now(w->ranks->m, w->off_waits ? w->off_status : w->status, "the machine was shut down");
 }
 
 static void go_on(struct ranks_world *w)
@@ -381,11 +406,10 @@ static void go_on(struct ranks_world *w)
         ask_lock(w, w->state_lock);
     }
     pthread_mutex_lock(&w->lock);
-    bool off = w->wanted[WORLD_OFF];
+    bool wanted = w->wanted[WORLD_OFF];
     pthread_mutex_unlock(&w->lock);
-    if (off && !w->off_armed) {
-        w->off_armed = true;
-        loop_timer_arm(w->off_timer, loop_now_ns() + OFF_WAIT_NS);
+    if (wanted) {
+        arm_off(w);
     }
     if (!take_grant(w, &fence)) {
         return;
@@ -418,6 +442,15 @@ static void serve(void *opaque)
         e = next;
     }
     go_on(w);
+}
+
+void ranks_world_port_back(struct ranks *r)
+{
+    struct ranks_world *w = r->world;
+    if (w && w->off_waits) {
+        w->off_waits = false;
+        ranks_shutdown_now(r->m, w->off_status, "the machine was shut down");
+    }
 }
 
 void ranks_want(struct machine *m, enum world_op op, int status)

@@ -543,6 +543,9 @@ static void end_threads(struct run *r)
     cpu_stop_all(m);
     uint64_t run_ns = loop_now_ns() - r->started_ns;
     bql_lock();
+    if (m->ranks) {
+        ranks_console_end(m);
+    }
     virt_devices_flush(m);
     bql_unlock();
     bool report = report_wanted(m), have_proof = report && placement_verify(m->placement, NULL, &proof, &err);

@@ -315,7 +315,11 @@ static unsigned console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n)
     if (m->ranks && ranks_self(m) != 0) {
         return ranks_console(cpu, write, bytes, n);
     }
-    bql_lock();
+    if (m->ranks) {
+        ranks_port_enter(m);
+    } else {
+        bql_lock();
+    }
     n = write ? uart_console_write(virt_uart(m), bytes, n) : uart_console_read(virt_uart(m), bytes, n);
     bql_unlock();
     return n;
@@ -342,8 +346,9 @@ static struct sbi_ret console_copy(struct cpu *cpu, bool write)
         there = ram_dma_read(ram, x[A1], buf, n);
         tlb_rest_end(cpu);
     }
+    uint32_t life = cpu->resets;
     n = there ? console(cpu, write, buf, n) : 0;
-    if (!write) {
+    if (!write && cpu->resets == life) {
         tlb_rest_begin(cpu);
         ram_dma_write(ram, x[A1], buf, n);
         tlb_rest_end(cpu);
@@ -471,6 +476,7 @@ static struct sbi_ret dispatch(struct cpu *cpu, uint64_t eid, uint64_t fid, bool
 void sbi_ecall(struct cpu *cpu)
 {
     uint64_t eid = cpu->x[A7], fid = cpu->x[A6];
+    uint32_t life = cpu->resets;
     bool again = false, moved = false;
     if (log_on(LOG_SBI)) {
         log_write("sbi: hart %u eid %llx fid %llu a0 %llx a1 %llx a2 %llx a3 %llx\n", cpu->hart,
@@ -479,11 +485,13 @@ void sbi_ecall(struct cpu *cpu)
     }
     if (eid <= 8) {
         int64_t r = legacy(cpu, eid, &again);
-        if (!again) {
+        moved = cpu->resets != life;
+        if (!again && !moved) {
             cpu->x[A0] = (uint64_t)r;
         }
     } else {
         struct sbi_ret r = dispatch(cpu, eid, fid, &again, &moved);
+        moved = moved || cpu->resets != life; /* it waited for another rank, and the machine was restarted */
         if (!again && !moved) {
             cpu->x[A0] = (uint64_t)r.error;
             cpu->x[A1] = r.value;

@@ -26,6 +26,7 @@ static void reset_under_builtin_sbi(struct cpu *cpu)
 
 void cpu_reset(struct cpu *cpu, gva_t pc, uint64_t a0, uint64_t a1, uint8_t priv)
 {
+    cpu->resets++;
     memset(cpu->x, 0, sizeof(cpu->x));
     memset(cpu->f, 0, sizeof(cpu->f));
     cpu->x[10] = a0;

@@ -2,8 +2,8 @@
  * What of the machine spans ranks, seen by a guest: harts started, stopped and suspended from another rank, restarts
  * and power-off from any of them, interrupts by every way there is, a virtio device whose rings and buffers lie on
  * several ranks. Two or more harts, one per rank; in S mode under the builtin SBI, or in M mode (-DM_MODE, -bios none).
- * Arguments (-append): do=hsm|restart|rng|console|sswi|msi|aclint|echo|tick, half=BYTES of the first node,
- * irq=plic|aplic|imsic, rounds=N, ask=0 (that hart asks for the restarts).
+ * Arguments (-append): do=hsm|restart|rng|console|sswi|msi|aclint|echo|turns|tick, half=BYTES of the first node,
+ * irq=plic|aplic|imsic, rounds=N, ask=0 (that hart asks for the restarts), off=HART (turns: who ends the run).
  */
 #include "bare.h"
 
@@ -543,6 +543,38 @@ static void echo_other(void)
     print("hart 1 read: %s\n", line);
     say(&told, 2);
 }
+
+/* ---- the harts print in turns, by the UART's registers: nothing is lost and nothing overtakes, also at the end ----
+ */
+
+static void turns(unsigned long hart)
+{
+    uint64_t rounds = arg_number(bootargs, "rounds", 40), last = rounds * num_harts - 1;
+    for (uint64_t n = hart; n <= last; n += num_harts) {
+        await(&value, n);
+        for (uint64_t lines = n % 7; lines; lines--) {
+            print("more\n");
+        }
+        print("turn %u\n", n);
+        say(&value, n + 1);
+    }
+    if (hart == arg_number(bootargs, "off", 0)) {
+        await(&value, last + 1);
+        system_reset(0);
+    }
+}
+
+static void turns_hart0(void)
+{
+    for (unsigned h = 1; h < num_harts; h++) {
+        start_other(h);
+    }
+    turns(0);
+    for (;;) {
+        __asm__ volatile("wfi");
+    }
+}
+
 /* ---- one clock for all harts, also when the operator stops and starts them ---- */
 
 /* No hart reads a time that is before one which another had read when it began to read. */
@@ -663,6 +695,8 @@ int main_hart0(const void *fdt)
         restart_hart0();
     } else if (starts(doing, "tick")) {
         tick_hart0();
+    } else if (starts(doing, "turns")) {
+        turns_hart0();
     } else if (starts(doing, "sswi")) {
         sswi_hart0();
     } else if (starts(doing, "msi")) {
@@ -685,6 +719,8 @@ void main_other(unsigned long hart)
 #else
     if (starts(doing, "restart")) {
         restart_other(hart);
+    } else if (starts(doing, "turns")) {
+        turns(hart);
     } else if (hart != OTHER) {
         return;
     } else if (starts(doing, "hsm")) {

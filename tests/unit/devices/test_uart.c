@@ -186,6 +186,64 @@ START_TEST(console_shares_the_port)
 }
 END_TEST
 
+static unsigned recalls;
+
+static void recall(void *opaque)
+{
+    ck_assert_ptr_eq(opaque, &recalls);
+    recalls++;
+}
+
+START_TEST(the_transmitter_is_lent)
+{
+    recalls = 0;
+    wr(RBR, '1');
+    ck_assert(uart_lend(uart, recall, &recalls));
+    ck_assert(!uart_lend(uart, recall, &recalls));
+    uart_lent_write(uart, (const uint8_t *)"23", 2);
+    fake_loop_turn();
+    ck_assert_str_eq(fake.out, "123");
+    ck_assert_uint_eq(recalls, 0);
+    /* Input waits, and is why it is wanted back. */
+    ck_assert_uint_eq(fake_input("q", 1), 0);
+    ck_assert_uint_ge(recalls, 1);
+    ck_assert_uint_eq(rd(LSR), 0x60);
+    unsigned accepts = fake.accepts;
+    uart_lent_back(uart);
+    fake_loop_turn();
+    ck_assert_uint_gt(fake.accepts, accepts);
+    ck_assert_uint_eq(fake_input("q", 1), 1);
+    ck_assert_uint_eq(rd(LSR), 0x61);
+}
+END_TEST
+
+/* Only while LSR can say nothing but "empty", and what is written does nothing but go out. */
+START_TEST(the_transmitter_is_not_lent)
+{
+    wr(LCR, 0x83);
+    ck_assert(!uart_lend(uart, recall, &recalls));
+    wr(LCR, 0x03);
+    wr(MCR, 0x10);
+    ck_assert(!uart_lend(uart, recall, &recalls));
+    wr(MCR, 0);
+    wr(IER, 2);
+    ck_assert(!uart_lend(uart, recall, &recalls));
+    wr(IER, 1);
+    fake_input("q", 1);
+    ck_assert(!uart_lend(uart, recall, &recalls));
+    rd(RBR);
+    fake.stuck = true;
+    for (unsigned i = 0; i < 16384 - UART_LEND_BYTES; i++) {
+        wr(RBR, 'x');
+    }
+    ck_assert_uint_eq(rd(LSR), 0x60);
+    ck_assert(!uart_lend(uart, recall, &recalls));
+    fake.stuck = false;
+    uart_flush(uart);
+    ck_assert(uart_lend(uart, recall, &recalls));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("uart");
@@ -201,6 +259,8 @@ int main(void)
     tcase_add_test(t, fifo_bounds_input);
     tcase_add_test(t, loopback);
     tcase_add_test(t, console_shares_the_port);
+    tcase_add_test(t, the_transmitter_is_lent);
+    tcase_add_test(t, the_transmitter_is_not_lent);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -32,3 +32,8 @@ unsigned ranks_console(struct cpu *cpu, bool write, uint8_t *bytes, unsigned n)
 {
     ck_abort_msg("ranks_console on one rank");
 }
+
+void ranks_port_enter(struct machine *m)
+{
+    ck_abort_msg("ranks_port_enter on one rank");
+}

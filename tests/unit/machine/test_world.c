@@ -211,10 +211,27 @@ void ranks_serve_asks(void *opaque)
 {
 }
 
+/* Ends the cluster: all ranks hear of it. */
 void ranks_shutdown_now(struct machine *m, int status, const char *sentence)
 {
-    of_machine(m)->off = true;
-    of_machine(m)->status = status;
+    for (unsigned i = 0; i < RANKS; i++) {
+        rank[i].off = true;
+        rank[i].status = status;
+    }
+}
+
+static bool port_out; /* another rank than 0 has the UART's transmitter */
+static unsigned port_asked, port_returned;
+
+bool ranks_port_recall(struct ranks *r)
+{
+    port_asked++;
+    return port_out;
+}
+
+void ranks_port_return(struct ranks *r)
+{
+    port_returned++;
 }
 
 /* ---- the world goes round ---- */
@@ -384,8 +401,17 @@ START_TEST(any_order)
         ranks_want(&rank[1].m, WORLD_STOP, 0);
         steps(10000);
         all_agree(MACHINE_PAUSED);
+        port_out = draw(2);
+        port_asked = port_returned = 0;
         ranks_want(&rank[2].m, WORLD_OFF, 7);
         steps(10000);
+        ck_assert_uint_gt(port_asked, 0);
+        ck_assert_uint_gt(port_returned, 0);
+        if (port_out) { /* what was printed is still to come */
+            ck_assert(!rank[0].off && timer_armed);
+            port_out = false;
+            ranks_world_port_back(&rank[0].r);
+        }
         for (unsigned i = 0; i < RANKS; i++) {
             ck_assert(rank[i].off);
             ck_assert_int_eq(rank[i].status, 7);
