@@ -14,7 +14,7 @@ link, Debian's boot over 1, 2 and 4 ranks, and work that needs no other rank.
                   ipc   ranks of this host      tcp   three hosts made of network namespaces, encrypted
                   ipi   an interrupt            boot  Debian to init, also with --time-dilation 10, and the hottest pages
                   load  work at home
-  --runs N      how often each part of the first three is run, medians are shown (default 3)
+  --runs N      how often each part but the last is run, medians are shown (default 3)
   --limit S     seconds that a guest may take to boot (default 180)
   --json        JSON in place of the table
   --keep DIR    keep consoles, statistics and raw lines in DIR
@@ -170,7 +170,7 @@ symbols_ready() {
 
 # boots DILATION: the boot over 1, 2 and 4 ranks, each beside the one over 1 rank with the same clock.
 boots() {
-    local dilation=$1 options=() with='' ranks log name seconds one='' aim rc
+    local dilation=$1 options=() with='' ranks log name seconds one='' aim i
     if [ "$dilation" -gt 1 ]; then
         options=(--time-dilation "$dilation")
         with=" with --time-dilation $dilation"
@@ -178,18 +178,18 @@ boots() {
     for ranks in 1 2 4; do
         name="Debian to init$with, 4 harts on $ranks ranks"
         [ "$ranks" -gt 1 ] || name=${name%s}
-        progress "boot over $ranks ranks$with"
         log=$cluster_work/boot.$ranks
         [ "$dilation" -eq 1 ] || log=$cluster_work/boot-dilated.$ranks
         case $ranks in 2) aim=3 ;; *) aim=6 ;; esac
-        rc=0
-        debian "$log" "$ranks" 4 "$GUEST_DIR/boot.cpio" '' "${options[@]}" || rc=$?
-        seconds=$(console_boot_seconds "$log") || seconds=
-        if [ -z "$seconds" ] || [ "$(met "$seconds > $cluster_limit")" = yes ]; then
+        : >"$log.times"
+        for ((i = 1; i <= cluster_runs; i++)); do
+            progress "boot over $ranks ranks$with, run $i of $cluster_runs"
+            boot_once "$log" "$ranks" "${options[@]}" || { : >"$log.times" && break; }
+        done
+        seconds=$(median <"$log.times")
+        if [ -z "$seconds" ]; then
             failed boot "$name" "did not boot within $cluster_limit s" \
                 "$([ "$ranks" = 1 ] || echo "at most $aim x one rank")"
-            # Not for want of time: what was said first tells why.
-            [ "$rc" -eq 124 ] || console_text "$log" | grep -v '^START' | head -n 3 >&2
         elif [ "$ranks" = 1 ]; then
             one=$seconds
             row boot "$name" "$seconds" - s
@@ -200,6 +200,20 @@ boots() {
             row boot "$name" "$seconds" - s "$1 x one rank, at most $aim" "$(met "$1 <= $aim")"
         fi
     done
+}
+
+# boot_once LOG RANKS [OPTION...]: adds its seconds to LOG.times.
+boot_once() {
+    local log=$1 ranks=$2 seconds rc=0
+    shift 2
+    debian "$log" "$ranks" 4 "$GUEST_DIR/boot.cpio" '' "$@" || rc=$?
+    seconds=$(console_boot_seconds "$log") || seconds=
+    if [ -z "$seconds" ] || [ "$(met "$seconds > $cluster_limit")" = yes ]; then
+        # Not for want of time: what was said first tells why.
+        [ "$rc" -eq 124 ] || console_text "$log" | grep -v '^START' | head -n 3 >&2
+        return 1
+    fi
+    echo "$seconds" >>"$log.times"
 }
 
 # Times are the host's: with the dilated clock, too.
@@ -219,6 +233,7 @@ hot_pages() {
 
 part_load() {
     local ranks log kind first second figures
+    local -A dilated=([dilated]="--time-dilation 10") # the times of that are the guest's
     progress "building the guest's load"
     mkdir -p "$cluster_work/tree/usr/bin" "$cluster_work/tree/etc/weft"
     riscv64-linux-gnu-gcc -O2 -static -o "$cluster_work/tree/usr/bin/guest_load" "$WEFT_ROOT/tests/bench/guest_load.c" ||
@@ -228,10 +243,12 @@ part_load() {
     chmod +x "$cluster_work/tree/etc/weft/job"
     guest_cpio "$cluster_work/tree" "$cluster_work/load.cpio"
     cat "$GUEST_DIR/boot.cpio" "$cluster_work/load.cpio" >"$cluster_work/load-boot.cpio"
-    for ranks in 1 2; do
-        progress "load on $ranks ranks"
-        log=$cluster_work/load.$ranks
-        if ! debian "$log" "$ranks" 2 "$cluster_work/load-boot.cpio" '' || ! console_ended "$log"; then
+    for kind in 1 2 dilated; do
+        ranks=${kind/dilated/2}
+        progress "load on $ranks ranks${dilated[$kind]:+, dilated}"
+        log=$cluster_work/load.$kind
+        # shellcheck disable=SC2086 # two words, or none
+        if ! debian "$log" "$ranks" 2 "$cluster_work/load-boot.cpio" '' ${dilated[$kind]:-} || ! console_ended "$log"; then
             failed load "work on $ranks ranks" "the guest did not come to its end within $((cluster_limit + 60)) s"
             console_text "$log" | grep -v '^START' | head -n 3 >&2
             return
@@ -239,12 +256,12 @@ part_load() {
         console_text "$log" | sed -n 's/^LOAD //p' >"$log.figures"
     done
     figures=$cluster_work/load
-    for ranks in 1 2; do
+    for kind in 1 2 dilated; do
         set -- "$(awk '$1 == "compute" && $2 == "0" { a = $3 } $1 == "compute" && $2 == "1" { b = $3 }
-            $2 == "0,1" { printf "%.3f %.2f", $3, (a + b) / $3 }' "$figures.$ranks.figures")"
+            $2 == "0,1" { printf "%.3f %.2f", $3, (a + b) / $3 }' "$figures.$kind.figures")"
         read -r first second <<<"$1"
-        if [ "$ranks" = 1 ]; then row load "two processes at once, 2 harts of one rank ($second x one)" "$first" - s; else
-            row load "two processes at once, a hart on each of 2 ranks" "$first" - s \
+        if [ "$kind" = 1 ]; then row load "two processes at once, 2 harts of one rank ($second x one)" "$first" - s; else
+            row load "two processes at once, a hart on each of 2 ranks${dilated[$kind]:+, --time-dilation 10}" "$first" - s \
                 "$second x one, at least 1.9" "$(met "$second >= 1.9")"
         fi
     done
