@@ -20,7 +20,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { HARTS = 4, RANKS = 3, LOCAL = 2, DEVICE = 0x10000000, REGISTERS = 0x2000000, REGION = 0x100 };
+enum { HARTS = 4, RANKS = 3, LOCAL = 2, DEVICE = 0x10000000, REGISTERS = 0x2000000, REGION = 0x100, PORT_SIZE = 8 };
 
 static struct cpu *harts[HARTS];
 static unsigned speaker; /* the rank whose post is handled */
@@ -40,7 +40,9 @@ WRAP(void, cluster_post, struct cluster *c, unsigned rank, uint32_t kind, const 
 {
     static uint8_t sent[MSG_POST_MAX];
     assert(!c && rank < RANKS && kind && length <= MSG_POST_MAX);
-    memcpy(sent, bytes, length); /* each byte is there */
+    if (length) {
+        memcpy(sent, bytes, length); /* each byte is there */
+    }
 }
 WRAP(void, cpu_irq_set, struct cpu *cpu, uint64_t mask, bool level)
 {
@@ -95,11 +97,32 @@ WRAP(unsigned, uart_console_read, struct uart *u, uint8_t *bytes, unsigned n)
     memset(bytes, 'x', n);
     return n;
 }
+/* Lent to one at a time. */
+static bool lent;
+WRAP(bool, uart_lend, struct uart *u, void (*recall)(void *opaque), void *opaque)
+{
+    (void)u;
+    assert(!lent && recall && opaque);
+    return lent = true;
+}
+WRAP(void, uart_lent_write, struct uart *u, const uint8_t *bytes, unsigned n)
+{
+    static uint8_t written[RANKS_CONSOLE_MAX];
+    (void)u;
+    assert(n <= RANKS_CONSOLE_MAX);
+    memcpy(written, bytes, n);
+}
+WRAP(void, uart_lent_back, struct uart *u)
+{
+    (void)u;
+    assert(lent);
+    lent = false;
+}
 WRAP(enum virt_register, virt_register_at, struct machine *m, gpa_t gpa, unsigned *hart)
 {
     (void)m;
     if (gpa < REGISTERS || gpa >= REGISTERS + REGION) {
-        return VIRT_OF_DEVICE;
+        return gpa - DEVICE < PORT_SIZE ? VIRT_OF_PORT : VIRT_OF_DEVICE;
     }
     *hart = (unsigned)(gpa - REGISTERS) / 4 % HARTS;
     return VIRT_OF_HART;
@@ -156,6 +179,8 @@ static struct ranks *make(unsigned self)
     }
     pthread_mutex_init(&r.queue_lock, NULL);
     r.service_bh = loop_bh_create(m.loop, ranks_serve_asks, &r);
+    lent = false;
+    ranks_port_create(&r);
     ranks_view_create(&r);
     ranks_view_start(&r);
     return &r;
@@ -168,8 +193,10 @@ static void unmake(struct ranks *r)
         due[done_due].done(due[done_due].opaque);
     }
     ranks_queue_clear(r);
+    assert(lent == (r->owner.tenant != 0));
     ranks_view_destroy(r);
     loop_bh_destroy(&r->service_bh);
+    ranks_port_destroy(r);
     pthread_mutex_destroy(&r->queue_lock);
     loop_destroy(&r->m->loop);
 }
@@ -208,7 +235,20 @@ static size_t fill_ask(struct put_ask *p, unsigned hart, struct input *in)
     p->ask.b = next(in, 8);
     p->ask.harts[0] = next(in, 1);
     p->ask.harts[1] = next(in, 1);
-    return sizeof(p->ask) + (p->ask.what == ASK_PUT ? p->ask.size : 0);
+    return sizeof(p->ask) + (p->ask.what == ASK_PUT || p->ask.what == ASK_PORT_BYTES ? p->ask.size : 0);
+}
+
+/* Our harts use the UART. */
+static void use_port(struct ranks *r, unsigned how)
+{
+    uint64_t value = 0;
+    if (r->members.self == 0) {
+        assert(ranks_port_recall(r) == lent);
+    } else if (how & 1) {
+        ranks_port_write(r, how % 32 == 1 ? UART_THR + 1 : UART_THR, how);
+    } else if (ranks_port_read(r, how % 32 == 0 ? 0 : UART_LSR, &value)) {
+        assert(value == UART_LSR_EMPTY);
+    }
 }
 
 /* A copy of the exact length, so that a read behind it is seen. */
@@ -231,7 +271,7 @@ static void post(struct ranks *r, struct input *in)
         struct store_post store;
         uint8_t bytes[MSG_POST_MAX];
     } u;
-    unsigned who = (unsigned)next(in, 1) % (RANKS - 1), kind = (unsigned)next(in, 1) % 12;
+    unsigned who = (unsigned)next(in, 1) % (RANKS - 1), kind = (unsigned)next(in, 1) % 13;
     unsigned twist = (unsigned)next(in, 1);
     size_t length = next(in, 1) + 1;
     memset(&u, 0, sizeof(u));
@@ -254,8 +294,10 @@ static void post(struct ranks *r, struct input *in)
         length = sizeof(u.store);
     } else if (kind == POST_WORLD) {
         return; /* only a few bytes, all of which are compared with what is expected */
+    } else if (kind == POST_RECALL) {
+        length = 0;
     } else {
-        kind += POST_VIEW_FIRST - 6;
+        kind += POST_VIEW_FIRST - 7;
     }
     if (twist % 16 == 0) {
         length = next(in, 1); /* cut short, or with something behind */
@@ -275,6 +317,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             ranks_call_begin(harts[first / 8 % LOCAL], &ask, 1 + first / 64); /* one of our harts asks something */
         } else if (first % 8 == 1) {
             ranks_serve_asks(r);
+        } else if (first % 8 == 2) {
+            use_port(r, first / 8);
         } else {
             post(r, &in);
         }
