@@ -18,7 +18,7 @@ struct text_phrase {
     char s[72];
 };
 
-/* "time dilation 10: a guest second is 10 host seconds". */
+/* "time dilation 10: a guest second is 10 host seconds"; n > 1. */
 struct text_phrase text_dilation(unsigned n);
 
 #endif

@@ -48,6 +48,6 @@ struct text_figure text_us(uint64_t ns)
 struct text_phrase text_dilation(unsigned n)
 {
     struct text_phrase t;
-    snprintf(t.s, sizeof(t.s), "time dilation %u: a guest second is %u host second%s", n, n, n == 1 ? "" : "s");
+    snprintf(t.s, sizeof(t.s), "time dilation %u: a guest second is %u host seconds", n, n);
     return t;
 }

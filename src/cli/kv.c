@@ -281,6 +281,17 @@ static bool parse_u64(const char *text, uint64_t *out)
     return true;
 }
 
+bool kv_parse_decimal(const char *text, unsigned min, unsigned max, unsigned *out)
+{
+    char *end;
+    unsigned long v = strtoul(text, &end, 10); /* the greatest there is where it does not fit */
+    if (!isdigit((unsigned char)*text) || *end || v < min || v > max) {
+        return false;
+    }
+    *out = (unsigned)v;
+    return true;
+}
+
 bool kv_unsigned(const struct kv *kv, const char *key, unsigned min, unsigned max, unsigned *out, struct error *err)
 {
     const char *value = kv_get(kv, key);

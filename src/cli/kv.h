@@ -62,6 +62,9 @@ bool kv_enum(const struct kv *kv, const char *key, const char *const *names, int
 /* Collects every occurrence of the key: "0-3", "0-3,,^2". */
 bool kv_bitmap(const struct kv *kv, const char *key, unsigned limit, struct bitmap *out, struct error *err);
 
+/* A whole decimal number from min to max: true, and *out is set. */
+bool kv_parse_decimal(const char *text, unsigned min, unsigned max, unsigned *out);
+
 /* "1.5G", "0x1000", "64" (times unit). Returns NULL, or what is wrong with the text. */
 const char *kv_parse_size(const char *text, uint64_t unit, uint64_t *out);
 

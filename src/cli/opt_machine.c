@@ -1,6 +1,5 @@
 /* -smp, -m, -machine, -accel, -icount, --time-dilation, -bios. */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/options.h"
@@ -178,15 +177,12 @@ bool opt_icount(struct parse *p, const char *value, struct error *err)
 
 bool opt_dilation(struct parse *p, const char *value, struct error *err)
 {
-    char *end;
-    unsigned long n = strtoul(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end || n < 1 || n > TIME_DILATION_MAX) {
+    if (!kv_parse_decimal(value, 1, TIME_DILATION_MAX, &p->cfg->time_dilation)) {
         return error_set(err,
                          "--time-dilation %.32s: a guest second takes a whole number of host seconds; give one from 1 "
                          "to %d",
                          value, TIME_DILATION_MAX);
     }
-    p->cfg->time_dilation = (unsigned)n;
     return true;
 }
 

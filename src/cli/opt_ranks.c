@@ -26,24 +26,22 @@ void ranks_defaults(struct machine_config *cfg)
 
 bool opt_ranks(struct parse *p, const char *value, struct error *err)
 {
-    char *end;
-    unsigned long n = strtoul(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end || n < 1 || n > WEFT_MAX_RANKS) {
+    unsigned n;
+    if (!kv_parse_decimal(value, 1, WEFT_MAX_RANKS, &n)) {
         return error_set(err, "--ranks %.32s: give a number from 1 to %d", value, WEFT_MAX_RANKS);
     }
     if (ranks_launched() && n != p->cfg->ranks) {
-        return error_set(err, "--ranks %lu, but mpirun started %u: leave --ranks out, or say mpirun -n %lu", n,
+        return error_set(err, "--ranks %u, but mpirun started %u: leave --ranks out, or say mpirun -n %u", n,
                          p->cfg->ranks, n);
     }
-    p->cfg->ranks = (unsigned)n;
+    p->cfg->ranks = n;
     return true;
 }
 
 bool opt_idle_poll(struct parse *p, const char *value, struct error *err)
 {
-    char *end;
-    unsigned long us = strtoul(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end || us > IDLE_POLL_MAX_US) {
+    unsigned us;
+    if (!kv_parse_decimal(value, 0, IDLE_POLL_MAX_US, &us)) {
         return error_set(err, "--idle-poll %.32s is no time that is known; use microseconds from 0 (never) to %d",
                          value, IDLE_POLL_MAX_US);
     }

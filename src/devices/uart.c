@@ -32,8 +32,7 @@ struct uart {
     uint8_t tx[TX_RING];
     unsigned tx_head, tx_count;
     bool bh_pending, want_input;
-    bool lent; /* the transmitter; LSR says "empty" until it is back */
-    void (*recall)(void *opaque);
+    void (*recall)(void *opaque); /* not NULL: the transmitter is lent, and LSR says "empty" until it is back */
     void *recall_opaque;
 
     struct irq_line irq; /* (c) */
@@ -308,7 +307,7 @@ static unsigned can_receive(void *opaque)
     }
     unsigned room = u->fcr & FCR_ENABLE ? RX_FIFO : 1;
     unsigned n = room > u->rx_count ? room - u->rx_count : 0;
-    if (u->lent) {
+    if (u->recall) {
         n = 0;
         u->recall(u->recall_opaque);
     }
@@ -350,11 +349,10 @@ unsigned uart_console_read(struct uart *u, uint8_t *buf, unsigned len)
 
 bool uart_lend(struct uart *u, void (*recall)(void *opaque), void *opaque)
 {
-    if (u->lent || u->rx_count || u->lsr != UART_LSR_EMPTY || u->ier & IER_THRE || u->lcr & LCR_DLAB ||
+    if (u->recall || u->rx_count || u->lsr != UART_LSR_EMPTY || u->ier & IER_THRE || u->lcr & LCR_DLAB ||
         u->mcr & MCR_LOOP || TX_RING - u->tx_count < UART_LEND_BYTES + TX_ROOM_MIN) {
         return false;
     }
-    u->lent = true;
     u->recall = recall;
     u->recall_opaque = opaque;
     return true;
@@ -370,7 +368,7 @@ void uart_lent_write(struct uart *u, const uint8_t *buf, unsigned len)
 
 void uart_lent_back(struct uart *u)
 {
-    u->lent = false;
+    u->recall = NULL;
     if (u->want_input) {
         schedule(u);
     }

@@ -202,7 +202,6 @@ void ranks_port_bytes(struct ranks *r, unsigned src, const struct ask *ask, cons
     if (ask->a && src == o->tenant) {
         o->tenant = 0;
         uart_lent_back(virt_uart(r->m));
-        ranks_port_wake(r);
         ranks_world_port_back(r);
     }
 }
@@ -214,7 +213,7 @@ void ranks_port_enter(struct machine *m)
     struct ranks *r = m->ranks;
     struct cpu *cpu = cpu_current();
     bql_lock();
-    while (r && r->owner.tenant && !atomic_load(&r->over)) {
+    while (r->owner.tenant && !atomic_load(&r->over)) {
         _Atomic uint64_t *waiting = &r->owner.waiting[cpu->hart / 64];
         uint64_t bit = 1ull << cpu->hart % 64;
         struct ask none = {0};
@@ -232,15 +231,22 @@ void ranks_port_enter(struct machine *m)
     }
 }
 
+/* False: the caller serves another rank's ask, and has the BQL. */
+static bool enter_here(struct ranks *r)
+{
+    if (bql_held()) {
+        return false;
+    }
+    ranks_port_enter(r->m);
+    return true;
+}
+
 static uint64_t own_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct ranks *r = opaque;
-    bool held = bql_held(); /* by who serves another rank's ask */
-    if (!held) {
-        ranks_port_enter(r->m);
-    }
+    bool entered = enter_here(r);
     uint64_t value = uart_ops.read(virt_uart(r->m), offset, size);
-    if (!held) {
+    if (entered) {
         bql_unlock();
     }
     return value;
@@ -249,12 +255,9 @@ static uint64_t own_read(void *opaque, uint64_t offset, unsigned size)
 static void own_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct ranks *r = opaque;
-    bool held = bql_held();
-    if (!held) {
-        ranks_port_enter(r->m);
-    }
+    bool entered = enter_here(r);
     uart_ops.write(virt_uart(r->m), offset, value, size);
-    if (!held) {
+    if (entered) {
         bql_unlock();
     }
 }

@@ -197,7 +197,7 @@ static void enqueue(struct ranks *r, unsigned src, const struct put_ask *put)
     *at = q;
     r->last = &q->next;
     pthread_mutex_unlock(&r->queue_lock);
-    if (put->ask.what == ASK_PORT_BYTES) {
+    if (put->ask.what == ASK_PORT_BYTES && put->ask.a) {
         ranks_port_wake(r);
     }
     loop_bh_schedule(r->service_bh);

@@ -68,7 +68,7 @@ struct ranks_world {
     uint64_t base_ns;
     uint64_t still_ns; /* when the guest's clock stood still, the latest of all ranks */
     bool off_armed;
-    bool off_waits; /* rank 0: OFF came, and the UART is in use by another rank */
+    bool off_came;  /* rank 0: it ends when no other rank uses the UART */
     int off_status; /* of that */
 };
 
@@ -246,17 +246,27 @@ static void arm_off(struct ranks_world *w)
     }
 }
 
+static void shut_down(void *opaque)
+{
+    struct ranks_world *w = opaque;
+    int status = w->off_came ? w->off_status : w->status;
+    w->off_came = false;
+    ranks_shutdown_now(w->ranks->m, status, "the machine was shut down");
+}
+
 static void off(struct ranks_world *w, int status)
 {
     struct ranks *r = w->ranks;
-    w->off_status = status;
     if (r->members.self != 0) {
         ranks_port_return(r);
-    } else if (ranks_port_recall(r)) {
-        w->off_waits = true;
+        return;
+    }
+    w->off_came = true;
+    w->off_status = status;
+    if (ranks_port_recall(r)) {
         arm_off(w);
     } else {
-        ranks_shutdown_now(r->m, status, "the machine was shut down");
+        shut_down(w);
     }
 }
 
@@ -392,12 +402,6 @@ static bool take_grant(struct ranks_world *w, struct lock_fence *fence)
     return granted;
 }
 
-static void off_late(void *opaque)
-{
-    struct ranks_world *w = opaque;
-    ranks_shutdown_now(w->ranks->m, w->off_waits ? w->off_status : w->status, "the machine was shut down");
-}
-
 static void go_on(struct ranks_world *w)
 {
     struct lock_fence fence;
@@ -447,9 +451,8 @@ static void serve(void *opaque)
 void ranks_world_port_back(struct ranks *r)
 {
     struct ranks_world *w = r->world;
-    if (w && w->off_waits) {
-        w->off_waits = false;
-        ranks_shutdown_now(r->m, w->off_status, "the machine was shut down");
+    if (w && w->off_came) {
+        shut_down(w);
     }
 }
 
@@ -499,7 +502,7 @@ void ranks_world_create(struct ranks *r)
     w->last = &w->first;
     pthread_mutex_init(&w->lock, NULL);
     w->bh = loop_bh_create(r->m->loop, serve, w);
-    w->off_timer = loop_timer_create(r->m->loop, off_late, w);
+    w->off_timer = loop_timer_create(r->m->loop, shut_down, w);
     w->state_lock = cluster_lock_open(r->cluster, "machine.state");
     w->world_lock = cluster_lock_open(r->cluster, "world");
     assert(w->state_lock >= 0 && w->world_lock >= 0);

@@ -483,23 +483,23 @@ void sbi_ecall(struct cpu *cpu)
                   (unsigned long long)eid, (unsigned long long)fid, (unsigned long long)cpu->x[A0],
                   (unsigned long long)cpu->x[A1], (unsigned long long)cpu->x[A2], (unsigned long long)cpu->x[A3]);
     }
-    if (eid <= 8) {
-        int64_t r = legacy(cpu, eid, &again);
-        moved = cpu->resets != life;
-        if (!again && !moved) {
-            cpu->x[A0] = (uint64_t)r;
-        }
+    bool old = eid <= 8; /* of SBI 0.1: no value in a1 */
+    struct sbi_ret r = {0};
+    if (old) {
+        r.error = legacy(cpu, eid, &again);
     } else {
-        struct sbi_ret r = dispatch(cpu, eid, fid, &again, &moved);
-        moved = moved || cpu->resets != life; /* it waited for another rank, and the machine was restarted */
-        if (!again && !moved) {
-            cpu->x[A0] = (uint64_t)r.error;
-            cpu->x[A1] = r.value;
-        }
+        r = dispatch(cpu, eid, fid, &again, &moved);
     }
     if (again) {
         atomic_store(&cpu->exit_request, 1); /* let the console drain */
-    } else if (!moved) {
-        cpu->pc += 4;
+        return;
     }
+    if (moved || cpu->resets != life) {
+        return; /* somewhere else; or it waited for others, and the machine was restarted */
+    }
+    cpu->x[A0] = (uint64_t)r.error;
+    if (!old) {
+        cpu->x[A1] = r.value;
+    }
+    cpu->pc += 4;
 }

@@ -350,12 +350,14 @@ static uint64_t dilated_wall_ns(void *opaque)
 
 static struct rtc *create_rtc(struct board *b)
 {
-    bool icount = b->m->cfg->icount, dilated = b->m->time_dilation > 1;
-    return rtc_create(b->m->loop, line(b, 0, VIRT_RTC_IRQ),
-                      icount    ? icount_wall_ns
-                      : dilated ? dilated_wall_ns
-                                : NULL,
-                      b, dilated ? b->m->time_dilation : 1);
+    const struct machine_config *cfg = b->m->cfg;
+    uint64_t (*wall_ns)(void *opaque) = NULL;
+    if (cfg->icount) {
+        wall_ns = icount_wall_ns;
+    } else if (cfg->time_dilation > 1) {
+        wall_ns = dilated_wall_ns;
+    }
+    return rtc_create(b->m->loop, line(b, 0, VIRT_RTC_IRQ), wall_ns, b, cfg->time_dilation);
 }
 
 /* What chardev_create takes: for a socket with its options behind the path. */
